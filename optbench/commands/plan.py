@@ -1,0 +1,94 @@
+"""`plan`: what a suite consists of, what is done already, and what the rest will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optbench.commands.tables import duration, table
+from optbench.cost import flops_per_step
+from optbench.spec import canonical
+from optbench.store import Store
+from optbench.suite import Arm, Suite
+
+
+def plan(suite: Suite, store: Store) -> dict[str, Any]:
+    """Cells, done, and for the runs that remain: steps, FLOPs of training (without probes), and seconds.
+
+    Cells of the same content share one run. `seconds` is None where no record tells how long such cells take here.
+    """
+    estimate = _Flops()
+    arms: dict[int, dict[str, Any]] = {}
+    flops: dict[str, float] = {}
+    steps: dict[str, int] = {}
+    for cell in suite.cells():
+        arm = cell.arm
+        if id(arm) not in arms:
+            arms[id(arm)] = {**arm.described(), "flops": estimate.of(arm), "cells": []}
+        row = arms[id(arm)]
+        row["cells"].append({"seed": cell.seed, "key": cell.key, "done": store.has(cell.key)})
+        flops[cell.key], steps[cell.key] = row["flops"], row["steps"]
+    cells = [cell for row in arms.values() for cell in row["cells"]]
+    done = {cell["key"]: flops[cell["key"]] for cell in cells if cell["done"]}
+    left = [key for key in flops if key not in done]
+    flops_left = sum(flops[key] for key in left)
+    return {
+        "suite": suite.name,
+        "question": suite.question,
+        "cells": len(cells),
+        "done": sum(cell["done"] for cell in cells),
+        "remaining": {
+            "runs": len(left),
+            "steps": sum(steps[key] for key in left),
+            "flops": flops_left,
+            "seconds": _seconds(store, done, flops_left, suite.execution.workers),
+        },
+        "workers": suite.execution.workers,
+        "arms": list(arms.values()),
+    }
+
+
+def plan_text(content: Mapping[str, Any]) -> str:
+    """`plan` for a terminal."""
+    rows = []
+    for arm in content["arms"]:
+        done = sum(cell["done"] for cell in arm["cells"])
+        rows.append([arm["name"], str(len(arm["cells"])), str(done), str(arm["steps"]), f"{arm['flops']:.3g}"])
+    left = content["remaining"]
+    seconds = "unknown before the first cells have run" if left["seconds"] is None else duration(left["seconds"])
+    lines = [
+        table(["arm", "cells", "done", "steps", "FLOPs per cell"], rows),
+        "",
+        f"{content['suite']}: {content['cells']} cells, {content['done']} done, {left['runs']} to run: "
+        f"{left['steps']:,} steps, {left['flops']:.3g} FLOPs; time with {content['workers']} workers: {seconds}",
+    ]
+    return "\n".join(lines)
+
+
+class _Flops:
+    """Training FLOPs of a cell. Arms that differ in the strategy alone cost the same, and are counted once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, float] = {}
+
+    def of(self, arm: Arm) -> float:
+        """FLOPs of all steps."""
+        parts = (arm.model_spec, arm.task_spec, arm.optimizer_spec, arm.training.batch_size)
+        same = canonical(list(parts))
+        if same not in self._known:
+            self._known[same] = flops_per_step(*parts)
+        return self._known[same] * arm.training.steps
+
+
+def _seconds(store: Store, done: Mapping[str, float], flops_left: float, workers: int) -> float | None:
+    """The time of what is left at the pace of the suite's own records."""
+    if flops_left == 0:
+        return 0.0
+    pace = []
+    for key, flops in done.items():
+        record = store.record(key)
+        if record is not None and record.outcome == "completed":
+            pace.append((float(record.measured["total_seconds"]), flops))
+    if not pace:
+        return None
+    return sum(seconds for seconds, _ in pace) / sum(flops for _, flops in pace) * flops_left / workers

@@ -1,0 +1,120 @@
+"""`list` and `show`: what there is to choose from."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from optbench.axes import AXES
+from optbench.commands.tables import table
+from optbench.errors import UserError, suggestion
+from optbench.metrics.columns import COLUMNS
+from optbench.models.specs import MODELS
+from optbench.optim.ascents import ASCENTS
+from optbench.optim.rules import RULES
+from optbench.optim.specs import ESTIMATORS
+from optbench.problems import check
+from optbench.spec import Spec
+from optbench.strategies.specs import STRATEGIES
+from optbench.tasks.specs import TASKS
+from optbench.yamlfile import Place, placed
+
+_KINDS: dict[str, dict[str, type[Spec]]] = {
+    "model": MODELS,
+    "task": TASKS,
+    "strategy": STRATEGIES,
+    "optimizer.estimator": ESTIMATORS,
+    "optimizer.estimator.ascent": ASCENTS,
+    "optimizer.rule": RULES,
+}
+
+
+def presets() -> dict[str, Any]:
+    """Presets by axis, kinds by the field that takes them, and columns, each with one line of explanation."""
+    return {
+        "presets": {
+            axis.plural: {name: _preset_line(axis.name, fields) for name, fields in axis.presets.items()}
+            for axis in AXES.values()
+        },
+        "kinds": {
+            field: {kind: _first_sentence(spec) for kind, spec in kinds.items()} for field, kinds in _KINDS.items()
+        },
+        "metrics": {
+            name: {"unit": column.unit, "better": column.direction, "doc": column.doc}
+            for name, column in COLUMNS.items()
+        },
+    }
+
+
+def presets_text(content: Mapping[str, Any]) -> str:
+    """`presets` for a terminal."""
+    blocks = []
+    for plural, lines in content["presets"].items():
+        blocks.append(f"{plural}\n{_indented(table(('preset', ''), list(lines.items())))}")
+    for field, lines in content["kinds"].items():
+        blocks.append(f"kinds of {field}\n{_indented(table(('kind', ''), list(lines.items())))}")
+    rows = [[name, line["unit"], line["better"], line["doc"]] for name, line in content["metrics"].items()]
+    blocks.append(f"metrics\n{_indented(table(('column', 'unit', 'better', ''), rows))}")
+    return "\n\n".join(blocks)
+
+
+def shown(name: str) -> dict[str, Any]:
+    """The full spec of every preset of this name, by axis, all defaults stated. Raises UserError for another name."""
+    found = {}
+    for axis in AXES.values():
+        if name in axis.presets:
+            node = placed(axis.presets[name], Place(f"preset {name}", 1, axis.name))
+            found[axis.name] = check(node, axis.spec).model_dump()
+    if not found:
+        names = [preset for axis in AXES.values() for preset in axis.presets]
+        raise UserError(f"no preset is named {name!r}; {suggestion(name, names)}")
+    return found
+
+
+def shown_text(found: Mapping[str, Any]) -> str:
+    """Specs as YAML, ready to be pasted into a suite file."""
+    yaml = YAML()
+    text = io.StringIO()
+    yaml.dump(_plain(found), text)
+    return text.getvalue().rstrip()
+
+
+def _preset_line(axis: str, fields: Mapping[str, Any]) -> str:
+    """What a preset is, in a line: its kind, or those that it is made of, what it sets, and what that is."""
+    if axis == "optimizer":
+        return " x ".join(_kind_and_fields(fields[part]) for part in ("estimator", "rule") if part in fields)
+    return f"{_kind_and_fields(fields)}: {_first_sentence(_KINDS[axis][fields['kind']])}"
+
+
+def _kind_and_fields(fields: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{name}: {_short(value)}" for name, value in fields.items() if name != "kind")
+    return f"{fields['kind']} ({given})" if given else str(fields["kind"])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping) and set(value) == {"kind"}:
+        return str(value["kind"])
+    return json.dumps(value)
+
+
+def _first_sentence(spec: type[Spec]) -> str:
+    text = " ".join(inspect.cleandoc(spec.__doc__ or "").split())
+    return re.split(r"(?<=[.])\s", text, maxsplit=1)[0]
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines()[1:])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,64 @@
+"""What training costs in floating-point operations, counted and not measured; and how budgets become steps.
+
+Counted are the matrix products of the model and of the rule. Every non-padding token counts once per pass; attention is
+counted without its causal half; the output layer is counted at supervised positions only, where it is computed;
+elementwise work is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optbench.models.dimensions import Dimensions
+from optbench.tasks.base import Prepared
+
+
+@dataclass(frozen=True)
+class Work:
+    """What passes through a model once: non-padding tokens, squared lengths summed, supervised positions."""
+
+    tokens: float
+    pairs: float
+    supervised: float
+
+    @classmethod
+    def of(cls, prepared: Prepared, rows: np.ndarray) -> Work:
+        """The work of the examples at `rows`, each as often as it is named."""
+        lengths = prepared.lengths[rows].astype(np.float64)
+        pairs = float(np.square(lengths).sum())
+        return cls(float(lengths.sum()), pairs, float(prepared.supervised[rows].sum()))
+
+
+def forward_flops(dimensions: Dimensions, work: Work) -> float:
+    """Operations of one forward pass over the work."""
+    body = dimensions.body_forward_flops(tokens=work.tokens, pairs=work.pairs)
+    return body + dimensions.head_forward_flops(supervised=work.supervised)
+
+
+def training_flops(dimensions: Dimensions, optimizer: Any, work: Work, *, steps: int) -> float:
+    """Operations of `steps` steps of an OptimizerSpec that together see `work`: estimator and rule."""
+    body = dimensions.body_forward_flops(tokens=work.tokens, pairs=work.pairs)
+    head = dimensions.head_forward_flops(supervised=work.supervised)
+    passes: float = optimizer.estimator.flops(body, head)
+    update: float = optimizer.rule.update_flops(dimensions.hidden_matrices())
+    return passes + steps * update
+
+
+def mean_work(model: Any, task: Any, batch_size: int) -> Work:
+    """The expected work of one batch of the un-enlarged training set, from lengths alone (no model is built)."""
+    lengths, supervised = task.token_counts(model.tokenizer())
+    pairs = np.square(lengths.astype(np.float64)).mean()
+    return Work(*(float(batch_size * x) for x in (lengths.mean(), pairs, supervised.mean())))
+
+
+def tokens_per_step(model: Any, task: Any, batch_size: int) -> float:
+    """Expected non-padding tokens of a step."""
+    return mean_work(model, task, batch_size).tokens
+
+
+def flops_per_step(model: Any, task: Any, optimizer: Any, batch_size: int) -> float:
+    """Expected operations of a training step."""
+    return training_flops(model.dimensions(), optimizer, mean_work(model, task, batch_size), steps=1)

@@ -1,0 +1,53 @@
+"""Accuracy on the test split: greedy answers, graded, and the loss of the reference solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from optbench.tasks.base import Example, Grade, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from optbench.models.language_model import LanguageModel
+
+
+def answers(model: LanguageModel, task: Task) -> tuple[dict[str, float], pd.DataFrame]:
+    """Fractions of test questions answered correctly (over all, and for each source) and in no readable form; and the
+    table of questions behind them."""
+    grades = task.answer(task.test, model)
+    table = questions_table(task.test, grades)
+    result = {"accuracy": float(table.correct.mean()), "format_error": float(table.format_error.mean())}
+    for source, own in table.groupby("source"):
+        result[f"accuracy/{source}"] = float(own.correct.mean())
+    return result, table
+
+
+def questions_table(examples: Sequence[Example], grades: Sequence[Grade]) -> pd.DataFrame:
+    """One row per question: id, source, question, reference, text, answer, correct, format_error."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "id": [e.id for e in examples],
+            "source": [e.source for e in examples],
+            "question": [e.question for e in examples],
+            "reference": [e.answer for e in examples],
+            "text": [g.text for g in grades],
+            "answer": pd.array([g.answer for g in grades], dtype="string"),
+            "correct": np.array([g.correct for g in grades], dtype=bool),
+            "format_error": np.array([g.format_error for g in grades], dtype=bool),
+        }
+    )
+
+
+def test_nll(model: LanguageModel, task: Task) -> float:
+    """Mean negative log likelihood of the reference solutions of the test split, nats per supervised position."""
+    from optbench.evaluation import example_losses
+
+    prepared = task.prepare(task.test, model)
+    losses = example_losses(model, task, prepared)
+    return float((losses * prepared.supervised).sum() / prepared.supervised.sum())

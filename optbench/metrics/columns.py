@@ -1,0 +1,52 @@
+"""All columns: the only place where a number's unit, direction and meaning are written down."""
+
+from __future__ import annotations
+
+import math
+
+from optbench.metrics.base import Column
+
+_TABLE = (
+    Column("accuracy", "fraction", "higher", "Test questions whose final answer is exactly right."),
+    Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
+    Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
+    Column("final_loss", "nats", "lower", "Training loss per supervised position, mean of the last ten batches."),
+    Column("steps_done", "steps", "neither", "Optimizer steps taken; fewer than planned where the run diverged."),
+    Column("diverged_at", "steps", "higher", "The step at which the loss was no longer a finite number."),
+    Column("tokens", "tokens", "neither", "Non-padding input tokens of training, counted once a step."),
+    Column("passes", "passes", "lower", "Forward + backward evaluations of a batch; a forward alone counts 1/3."),
+    Column("flops", "FLOPs", "lower", "Floating-point operations of training, analytic, the optimizer's own included."),
+    Column("state_bytes", "bytes", "lower", "What the optimizer keeps between two steps."),
+    Column("probe_share", "fraction", "lower", "FLOPs of the strategy's probe as a share of the FLOPs of training."),
+    Column("shift_cosine", "cosine", "higher", "Worst cosine seen between the shift asked for and made."),
+    Column("step_seconds", "s", "lower", "Median time of one optimizer step.", measured=True),
+    Column("step_seconds_p95", "s", "lower", "95th percentile of the time of one optimizer step.", measured=True),
+    Column("tokens_per_second", "tokens/s", "higher", "Non-padding input tokens, counted once a step.", measured=True),
+    Column("peak_bytes", "bytes", "lower", "Peak memory of the run.", measured=True),
+    Column("train_seconds", "s", "lower", "Time of the training loop.", measured=True),
+    Column("probe_seconds", "s", "lower", "Time of the strategy's probe.", measured=True),
+    Column("total_seconds", "s", "lower", "Time of the cell: probe, training and evaluation.", measured=True),
+)
+
+COLUMNS: dict[str, Column] = {column.name: column for column in _TABLE}
+
+WORST: dict[str, float] = {"accuracy": 0.0, "format_error": 1.0, "test_nll": math.inf, "final_loss": math.inf}
+"""What a diverged cell counts as: the worst value there is, so that failing is never better than finishing."""
+
+
+def column(name: str) -> Column:
+    """The column called `name`; `accuracy/sums` has unit and direction of `accuracy`.
+
+    A number that is not in the table, for instance a plug-in's own, has no unit and no direction.
+    """
+    base, slash, part = name.partition("/")
+    if base not in COLUMNS:
+        return Column(name, "", "neither", "Not described.")
+    known = COLUMNS[base]
+    doc = f"{known.doc} Only {part}." if slash else known.doc
+    return Column(name, known.unit, known.direction, doc, known.measured)
+
+
+def worst(name: str) -> float:
+    """What a diverged cell counts as in the column `name`; NaN where divergence says nothing about it (costs)."""
+    return WORST.get(name.partition("/")[0], math.nan)

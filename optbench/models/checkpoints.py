@@ -1,0 +1,173 @@
+"""Checkpoints of transformers: a local directory or a hub id, and their tokenizer; no remote code, safetensors only."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optbench.errors import UserError
+from optbench.spec import content_hash
+
+if TYPE_CHECKING:
+    from optbench.models.tokenizers import HubTokenizer
+    from torch import nn
+
+HUB_SECONDS = 10.0
+"""How long the hub may take to say which commit a branch is."""
+
+
+def is_local(path: str) -> bool:
+    """Whether a path means a directory: it exists, or it is written like one."""
+    return Path(path).exists() or path.startswith((".", "/", "~"))
+
+
+def checkpoint_identity(path: str, revision: str) -> dict[str, str]:
+    """What tells this checkpoint from all others: the hash of a directory's files, or a hub id with its commit.
+
+    Where neither the local cache nor the hub knows the commit, the name of the branch stands for it; such a checkpoint
+    cannot be loaded either, so that no record ever has this identity.
+    """
+    if is_local(path):
+        return {"content": _directory_hash(_directory(path))}
+    return {"hub": path, "commit": commit_of(path, revision) or revision}
+
+
+@functools.lru_cache(maxsize=64)
+def commit_of(hub_id: str, revision: str) -> str | None:
+    """The commit of a branch: the one in the local cache, else the hub's; None where nobody knows."""
+    known = cached_commit(hub_id, revision)
+    if known is not None:
+        return known
+    import httpx
+    from huggingface_hub import HfApi, hf_hub_download
+
+    try:
+        commit: str | None = HfApi().model_info(hub_id, revision=revision, timeout=HUB_SECONDS).sha
+        # With this file the cache notes the commit, and from now on the branch may move without new keys.
+        hf_hub_download(hub_id, "config.json", revision=revision)
+    except (OSError, ValueError, httpx.HTTPError):
+        return None
+    return cached_commit(hub_id, revision) or commit
+
+
+def cached_commit(hub_id: str, revision: str) -> str | None:
+    """The commit that the local hub cache holds for a branch; None before the first download."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    cache = Path(HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+    if (cache / "snapshots" / revision).is_dir():
+        return revision
+    reference = cache / "refs" / revision
+    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
+
+
+def read_config(path: str, revision: str) -> dict[str, Any]:
+    """The checkpoint's config.json. Raises UserError where there is none."""
+
+    def load(where: str, commit: str) -> Any:
+        from huggingface_hub import hf_hub_download
+
+        file = Path(where) / "config.json" if is_local(path) else hf_hub_download(where, "config.json", revision=commit)
+        return json.loads(Path(file).read_text(encoding="utf-8"))
+
+    content: dict[str, Any] = _loaded(path, revision, load)
+    return content
+
+
+def load_model(path: str, revision: str, *, attention: str) -> nn.Module:
+    """The checkpoint's causal language model in float32, whatever it is stored in.
+
+    Raises UserError where it cannot be had, or lacks weights: they would be random, and nobody would know.
+    """
+
+    def load(where: str, commit: str) -> Any:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        return AutoModelForCausalLM.from_pretrained(
+            where,
+            revision=commit,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+
+    module, report = _loaded(path, revision, load)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UserError(f"{path}: the checkpoint lacks {len(missing)} tensors of its architecture: {missing[:3]} ...")
+    found: nn.Module = _without_padding_index(module)
+    return found
+
+
+def load_tokenizer(path: str, revision: str) -> HubTokenizer:
+    """The checkpoint's own tokenizer. Raises UserError where there is none."""
+    from optbench.models.tokenizers import HubTokenizer
+
+    def load(where: str, commit: str) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(where, revision=commit, trust_remote_code=False)
+
+    return HubTokenizer(_loaded(path, revision, load))
+
+
+def _without_padding_index(module: nn.Module) -> nn.Module:
+    # Padding never reaches a supervised position, so that it needs no exception. With one, the embedding of the padding
+    # token gets no gradient, also where it is the end-of-sequence token, and its second derivatives are wrong.
+    from torch import nn
+
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            part.padding_idx = None
+    return module
+
+
+def _directory(path: str) -> Path:
+    directory = Path(path).expanduser()
+    if not (directory / "config.json").is_file():
+        raise UserError(f"{path}: no checkpoint there (a directory with config.json and *.safetensors)")
+    if not list(directory.glob("*.safetensors")):
+        raise UserError(f"{path}: no *.safetensors there; weights in pickle files are refused, convert them first")
+    return directory
+
+
+def _directory_hash(directory: Path) -> str:
+    stamps = tuple(
+        (str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(directory.rglob("*")) if f.is_file()
+    )
+    return _hash_of_stamps(str(directory), stamps)
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_of_stamps(directory: str, stamps: tuple[tuple[str, int, int], ...]) -> str:
+    # Gigabytes are hashed once per process, not once per cell; the stamps notice a file that was changed since.
+    return content_hash(Path(directory))
+
+
+def _loaded(path: str, revision: str, load: Callable[[str, str], Any]) -> Any:
+    """What `load` makes of a place and a commit; its ways of saying that there is nothing become one message."""
+    from safetensors import SafetensorError
+
+    local = is_local(path)
+    commit = revision if local else commit_of(path, revision)
+    if commit is None:
+        raise UserError(_not_to_be_had(path, "neither a directory here, nor in the local cache, nor found on the hub"))
+    where = str(_directory(path)) if local else path
+    try:
+        return load(where, commit)
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: {reason}" if local else _not_to_be_had(path, reason)) from error
+
+
+def _not_to_be_had(hub_id: str, reason: str) -> str:
+    return (
+        f"{hub_id}: this checkpoint cannot be loaded ({reason}). A hub id needs network access and, for gated models "
+        "such as Llama and Gemma, an accepted licence and HF_TOKEN; a local directory works without either."
+    )

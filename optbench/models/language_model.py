@@ -1,0 +1,130 @@
+"""A causal language model as the harness sees it: hidden states, head, roles, tokenizer; never a mean loss.
+
+Legend: B examples, T tokens, D width, V classes, N supervised positions.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from optbench.models.head import Head, linear_pullback
+from optbench.oracle import Batch, Part
+
+IGNORED = -100
+
+
+class Tokenizer(Protocol):
+    """The little that tasks and generation need of a tokenizer."""
+
+    eos_id: int
+    pad_id: int
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without special tokens. Raises UserError for a text that has no encoding."""
+        ...
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Token ids of the start of a sequence: with the special tokens that the model expects there (such as BOS)."""
+        ...
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of the ids, special tokens left out."""
+        ...
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A causal model of transformers with its parts exposed.
+
+    `head` is None where head(hidden) does not equal the model's logits (models that scale or cap them): then the
+    outputs are taken from the logits. `compute_dtype` float32 means no autocast; the weights are float32 always.
+    """
+
+    module: nn.Module
+    head: Head | None
+    tokenizer: Tokenizer | None = None
+    compute_dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of(cls, module: nn.Module) -> LanguageModel:
+        """The view of a bare module; found once per module and remembered as long as the module lives."""
+        known = _views.get(module)
+        if known is None:
+            known = _views[module] = (Head.of(module),)
+        return cls(module=module, head=known[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next(self.module.parameters()).device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision of forward passes."""
+        if self.compute_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.compute_dtype)
+
+    def outputs(self, part: Part) -> Tensor:
+        """The logits [N, V] at the supervised positions, float32."""
+        with self.autocast():
+            if self.head is None:
+                logits_BTV = self.module(**part.inputs, use_cache=False).logits
+                picked_NV: Tensor = logits_BTV.flatten(0, 1)[part.positions].float()
+                return picked_NV
+            hidden_ND = self._hidden(part)
+            return nn.functional.linear(hidden_ND, self.head.weight_VD, self.head.bias_V).float()
+
+    def pullback(self, part: Part, cotangent: Tensor) -> Tensor:
+        """A scalar whose gradient is J^T C. With a head, the logits are never computed: see `linear_pullback`."""
+        with self.autocast():
+            if self.head is None:
+                logits_BTV = self.module(**part.inputs, use_cache=False).logits
+                inner: Tensor = (logits_BTV.flatten(0, 1)[part.positions].float() * cotangent).sum()
+                return inner
+            hidden_ND = self._hidden(part)
+            return linear_pullback(hidden_ND, self.head.weight_VD, self.head.bias_V, cotangent)
+
+    def _hidden(self, part: Part) -> Tensor:
+        assert self.head is not None
+        hidden_BTD = self.head.backbone(**part.inputs, use_cache=False).last_hidden_state
+        hidden_ND: Tensor = hidden_BTD.flatten(0, 1).index_select(0, part.positions)
+        return hidden_ND
+
+
+_views: weakref.WeakKeyDictionary[nn.Module, tuple[Head | None]] = weakref.WeakKeyDictionary()
+"""Which output path fits a module costs two forward passes to find out, too much for every batch."""
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Negative log likelihood of each position in nats: logits [N, V], targets [N] -> [N]."""
+    return nn.functional.cross_entropy(outputs, targets, reduction="none")
+
+
+def batch_of_labels(batch: Mapping[str, Tensor]) -> Batch:
+    """The batch of transformers' own form: see `Oracle.from_batch`.
+
+    Raises ValueError where input_ids or labels are missing or of different shape.
+    """
+    if "input_ids" not in batch or "labels" not in batch:
+        raise ValueError(f"a batch needs input_ids and labels; given: {sorted(batch)}")
+    labels_BT, ids_BT = batch["labels"], batch["input_ids"]
+    if labels_BT.shape != ids_BT.shape:
+        raise ValueError(f"labels {tuple(labels_BT.shape)} and input_ids {tuple(ids_BT.shape)} differ in shape")
+    shifted_BT = torch.full_like(labels_BT, IGNORED)
+    shifted_BT[:, :-1] = labels_BT[:, 1:]
+    positions = (shifted_BT.flatten() != IGNORED).nonzero().squeeze(1)
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    mask = batch.get("attention_mask")
+    num_tokens = ids_BT.numel() if mask is None else int(mask.sum())
+    part = Part(inputs, positions, shifted_BT.flatten()[positions])
+    return Batch([part], num_tokens=num_tokens, num_supervised=len(positions))
+
+
+Precision = Literal["float32", "tf32", "bf16"]

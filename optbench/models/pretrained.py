@@ -1,0 +1,44 @@
+"""Any causal language model of transformers, from a hub id or a local directory, with its own tokenizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from optbench.models.checkpoints import checkpoint_identity, load_model, load_tokenizer, read_config
+from optbench.models.dimensions import Dimensions, of_config
+from optbench.spec import Spec
+
+if TYPE_CHECKING:
+    from optbench.models.language_model import LanguageModel, Precision
+
+
+class Pretrained(Spec):
+    """The checkpoint at `path`. It enters a key by the content of its files, or by its commit on the hub."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    path: str
+    hub_revision: str = "main"
+
+    @property
+    def is_small(self) -> bool:
+        """Whether final weights are kept with the record."""
+        return False
+
+    def identity(self) -> dict[str, Any]:
+        """The checkpoint by its content or commit, wherever it lies."""
+        return {"kind": self.kind, "path": checkpoint_identity(self.path, self.hub_revision)}
+
+    def dimensions(self) -> Dimensions:
+        """The sizes, from config.json."""
+        return of_config(read_config(self.path, self.hub_revision), where=self.path)
+
+    def tokenizer(self) -> Any:
+        """The checkpoint's own tokenizer."""
+        return load_tokenizer(self.path, self.hub_revision)
+
+    def build(self, *, seed: int, device: str, precision: Precision, attention: str) -> LanguageModel:
+        """The model in float32; nothing in it is drawn, so `seed` changes nothing."""
+        from optbench.models.building import finished
+
+        module = load_model(self.path, self.hub_revision, attention=attention)
+        return finished(module, self.tokenizer(), device=device, precision=precision)

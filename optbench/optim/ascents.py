@@ -1,0 +1,115 @@
+"""The geometry of the perturbation: from a gradient, or from the rule's momentum, to a shift of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from optbench.optim.base import Damping, Rule
+from optbench.plugins import one_of, with_entry_points
+from optbench.spec import Spec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Isotropic(Spec):
+    """e = rho g / ||g||, the steepest ascent in the Euclidean norm over all parameters together (arXiv 2010.01412)."""
+
+    kind: Literal["isotropic"] = "isotropic"
+    needs_gradient: ClassVar[bool] = True
+    needs_preconditioner: ClassVar[bool] = False
+    needs_direction: ClassVar[bool] = False
+
+    def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
+        """The shift; its norm is rho, or 0 where the gradient is."""
+        return _of_norm(rho, _gradients(weights))
+
+
+class Relative(Spec):
+    """e = rho T^2 g / ||T g|| with T = |w| + eta: the ascent of ASAM (arXiv 2102.11600), indifferent to a rescaling
+    of the weights that leaves the function as it is. The norm of e is not rho: sizes are relative to the weights."""
+
+    kind: Literal["relative"] = "relative"
+    eta: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.01
+    needs_gradient: ClassVar[bool] = True
+    needs_preconditioner: ClassVar[bool] = False
+    needs_direction: ClassVar[bool] = False
+
+    def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
+        """The shift; || e / T || is rho."""
+        scales = [w.detach().abs() + self.eta for w in weights]
+        scaled = _of_norm(rho, [t * g for t, g in zip(scales, _gradients(weights), strict=True)])
+        return [t * s for t, s in zip(scales, scaled, strict=True)]
+
+
+class Preconditioned(Spec):
+    """e = rho P g / ||P g|| with the rule's own preconditioner P, from before this step (arXiv 2502.02407).
+
+    For AdamW P = 1 / (sqrt(v) + damping). The paper's exact form is not known. The default damping is relative, 0.1 x
+    the root mean square of sqrt(v) over the tensor, with v bias-corrected. A co-author's code reads `damping: 1e-6`,
+    `relative_damping: false`, `bias_correction: false`.
+    """
+
+    kind: Literal["preconditioned"] = "preconditioned"
+    damping: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 0.1
+    relative_damping: bool = True
+    bias_correction: bool = True
+    needs_gradient: ClassVar[bool] = True
+    needs_preconditioner: ClassVar[bool] = True
+    needs_direction: ClassVar[bool] = False
+
+    def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
+        """The shift; its norm is rho."""
+        damping = Damping(self.damping, self.relative_damping, self.bias_correction)
+        return _of_norm(rho, rule.precondition(_gradients(weights), damping))
+
+
+class Momentum(Spec):
+    """e = rho m / ||m|| with the rule's momentum m, an average of past gradients (after arXiv 2401.12033).
+
+    No gradient at the weights is needed. Before the first step m = 0 and nothing is shifted.
+    """
+
+    kind: Literal["momentum"] = "momentum"
+    needs_gradient: ClassVar[bool] = False
+    needs_preconditioner: ClassVar[bool] = False
+    needs_direction: ClassVar[bool] = True
+
+    def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
+        """The shift; its norm is rho, or 0 before the first step."""
+        return _of_norm(rho, rule.direction())
+
+
+ASCENTS: dict[str, type[Spec]] = with_entry_points(
+    "ascents",
+    {"isotropic": Isotropic, "relative": Relative, "preconditioned": Preconditioned, "momentum": Momentum},
+)
+
+
+def _named(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+if TYPE_CHECKING:
+    AscentSpec = Any
+else:
+    AscentSpec = Annotated[one_of(ASCENTS), BeforeValidator(_named)]
+
+
+def _gradients(weights: Sequence[Tensor]) -> list[Tensor]:
+    found = [w.grad for w in weights if w.grad is not None]
+    assert len(found) == len(weights), "the oracle fills every gradient"
+    return found
+
+
+def _of_norm(rho: float, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The tensors scaled together to norm `rho`; zeros stay zeros."""
+    import torch
+
+    norm = torch.nn.utils.get_total_norm(list(tensors))
+    # No branch on the norm: reading it would make the host wait for the device in every step.
+    scale = torch.where(norm > 0, rho / norm, torch.zeros_like(norm))
+    return list(torch._foreach_mul(list(tensors), scale.to(tensors[0].dtype)))

@@ -1,0 +1,151 @@
+"""Any torch optimizer as a rule, by dotted path or from a file of one's own."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from optbench.errors import UserError, suggestion
+from optbench.optim.base import Parameter, Rule
+from optbench.spec import Spec, content_hash
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TorchOptimizer(Spec):
+    """`target` is `package.module:Class` or `path/to/file.py:Class`, the path relative to the working directory.
+
+    The class takes parameters, `lr` and the `options`; its `step` is called without a closure. A file enters the key of
+    a cell by the hash of its source, an installed package by its version: what may change numbers makes new cells.
+    `averages` is for optimizers that evaluate at averaged weights and switch by `.train()` and `.eval()`.
+    """
+
+    kind: Literal["torch"] = "torch"
+    target: Annotated[str, Field(pattern=r"^[^:]+:[A-Za-z_][A-Za-z0-9_]*$")]
+    lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    options: dict[str, Any] = {}
+    averages: bool = False
+    preconditions: ClassVar[bool] = False
+    has_direction: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _target_exists(self) -> Self:
+        where, name = self.target.split(":")
+        if where.endswith(".py"):
+            _check_source(Path(where), name)
+        elif importlib.util.find_spec(where.split(".")[0]) is None:
+            raise ValueError(f"{self.target}: no package {where.split('.')[0]!r} is installed")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The fields, with the source of the target in place of its path."""
+        where, name = self.target.split(":")
+        content = super().identity()
+        if where.endswith(".py"):
+            content["target"] = {"class": name, "source": content_hash(Path(where))}
+        else:
+            content["target"] = {"class": self.target, "version": _version(where)}
+        return content
+
+    def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
+        """Not known for a foreign optimizer, and counted as none; its time is measured."""
+        return 0.0
+
+    def build(self, parameters: Sequence[Parameter]) -> Rule:
+        """The rule. Raises UserError where the class does not exist or refuses the options."""
+        from optbench.optim.torch_rule import TorchRule
+
+        kind = self._optimizer_class()
+        try:
+            engine = kind([p.tensor for p in parameters], lr=self.lr, **self.options)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.target} refuses lr={self.lr}, options={self.options}: {error}") from error
+        rule = TorchRule({self.target: parameters}, [engine])
+        return _Averaging(rule, engine) if self.averages else rule
+
+    def _optimizer_class(self) -> Callable[..., torch.optim.Optimizer]:
+        import torch
+
+        where, name = self.target.split(":")
+        module = _load_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+        found = getattr(module, name, None)
+        if not (isinstance(found, type) and issubclass(found, torch.optim.Optimizer)):
+            classes = [
+                key
+                for key, value in vars(module).items()
+                if isinstance(value, type) and issubclass(value, torch.optim.Optimizer)
+            ]
+            raise UserError(f"{where} has no torch optimizer {name!r}; {suggestion(name, classes)}")
+        return found
+
+
+class _Averaging:
+    """A rule whose engine holds averaged weights while it is in evaluation mode."""
+
+    def __init__(self, rule: Rule, engine: Any) -> None:
+        self._engine = engine
+        self.apply = rule.apply
+        self.precondition = rule.precondition
+        self.direction = rule.direction
+        self.claims = rule.claims
+        self.state_bytes = rule.state_bytes
+        self.state_dict = rule.state_dict
+        self.load_state_dict = rule.load_state_dict
+        engine.train()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        self._engine.eval()
+        try:
+            yield
+        finally:
+            self._engine.train()
+
+
+def _check_source(path: Path, name: str) -> None:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from error
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not Python: {error}") from error
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    imported = [a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names]
+    if name not in [*names, *imported]:
+        raise ValueError(f"{path} has no class {name!r}; {suggestion(name, names)}")
+
+
+def _load_file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"optbench_user_{content_hash(path)[:16]}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise UserError(f"{path}: {error}") from error
+    return module
+
+
+def _version(module: str) -> str:
+    """The version of the installed package, or the hash of a module's source that belongs to none."""
+    top = module.split(".")[0]
+    try:
+        return importlib.metadata.version(top)
+    except importlib.metadata.PackageNotFoundError:
+        owners = importlib.metadata.packages_distributions().get(top)
+        if owners:
+            return importlib.metadata.version(owners[0])
+    found = importlib.util.find_spec(top)
+    if found is None or found.origin is None:
+        raise UserError(f"{module} has no source whose hash could tell its versions apart")
+    origin = Path(found.origin)
+    return content_hash(origin.parent if origin.name == "__init__.py" else origin)

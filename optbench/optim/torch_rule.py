@@ -1,0 +1,72 @@
+"""A rule made of one or more torch optimizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optbench.optim.base import Damping, Parameter
+
+
+def _undeclared(*_: Any) -> list[Tensor]:
+    raise ValueError("this rule declares no such thing")
+
+
+class TorchRule:
+    """Torch optimizers behind the Rule protocol: each group's rate is its base rate times the schedule's factor."""
+
+    def __init__(
+        self,
+        claims: Mapping[str, Sequence[Parameter]],
+        engines: Sequence[torch.optim.Optimizer],
+        *,
+        precondition: Callable[[Sequence[Tensor], Damping], list[Tensor]] = _undeclared,
+        direction: Callable[[], list[Tensor]] = _undeclared,
+    ) -> None:
+        self.engines = list(engines)
+        self._claims = {name: [p.name for p in parameters] for name, parameters in claims.items()}
+        self._base_rates = [[group["lr"] for group in engine.param_groups] for engine in self.engines]
+        self.precondition = precondition
+        self.direction = direction
+
+    def apply(self, lr_scale: float) -> None:
+        """One step of every engine."""
+        for engine, rates in zip(self.engines, self._base_rates, strict=True):
+            for group, rate in zip(engine.param_groups, rates, strict=True):
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(rate * lr_scale)
+                else:
+                    group["lr"] = rate * lr_scale
+            engine.step()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """The parameters are what is evaluated."""
+        yield
+
+    def claims(self) -> Mapping[str, Sequence[str]]:
+        """See `Rule.claims`."""
+        return self._claims
+
+    def state_bytes(self) -> int:
+        """See `Rule.state_bytes`; step counters are left out."""
+        return sum(
+            value.numel() * value.element_size()
+            for engine in self.engines
+            for state in engine.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor) and value.dim() > 0
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the engines."""
+        return {"engines": [engine.state_dict() for engine in self.engines]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The engines as they were; base rates stay those of this rule's spec."""
+        for engine, saved in zip(self.engines, state["engines"], strict=True):
+            engine.load_state_dict(saved)

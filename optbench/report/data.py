@@ -1,0 +1,84 @@
+"""The report for programs: strict JSON, and CSV with one row per arm."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from optbench.report.escape import cell
+from optbench.report.frame import COUNT, MEAN, OUTCOMES, WIDTH, budgets_of, metrics_of, records_of
+
+if TYPE_CHECKING:
+    from optbench.report.leaderboard import Report
+
+
+def json_text(report: Report) -> str:
+    """One object; whatever is infinite or not a number is null. Fractions are fractions, not points."""
+    content = {
+        "suite": report.suite,
+        "question": report.question,
+        "cells": {"declared": len(report.cells), "missing": report.missing},
+        "arms": [_arm(row, metrics_of(report.cells)) for row in records_of(report.arms)],
+        "contrasts": [_contrast(row) for row in records_of(report.contrasts)],
+    }
+    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+
+def csv_text(report: Report) -> str:
+    """One row per arm: the columns of `arms_of`. Whatever is infinite or not a number is empty."""
+    table = report.arms.copy()
+    table["budget"] = budgets_of(report.cells)
+    for name in ("name", "model", "task", "strategy", "optimizer", "budget"):
+        table[name] = table[name].map(cell)
+    table.columns = pd.Index([cell(name) for name in table.columns])
+    numbers = table.select_dtypes("float").columns
+    table[numbers] = table[numbers].where(table[numbers].abs() != math.inf)
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _arm(row: Mapping[str, Any], metrics: list[str]) -> dict[str, Any]:
+    return {
+        **{name: row[name] for name in ("name", "model", "task", "strategy", "optimizer", "budget")},
+        "seeds": row["seeds"],
+        "seeds_declared": row["seeds_declared"],
+        "outcomes": {outcome: row[outcome] for outcome in OUTCOMES if row[outcome]},
+        "contended": row["contended"],
+        "metrics": {
+            name: {
+                "mean": _number(row[name + MEAN]),
+                "half_width": _number(row[name + WIDTH]),
+                "n": int(row[name + COUNT]),
+            }
+            for name in metrics
+            if row[name + COUNT] or name == "accuracy"
+        },
+    }
+
+
+def _contrast(row: Mapping[str, Any]) -> dict[str, Any]:
+    low, high = _number(row["low"]), _number(row["high"])
+    return {
+        "name": row["name"],
+        "metric": row["metric"],
+        "estimate": _number(row["estimate"]),
+        "half_width": _number(row["half_width"]),
+        "interval": None if low is None or high is None else [low, high],
+        "p_holm": _number(row["p_holm"]),
+        "n": row["n"],
+        "pairs": row["pairs"],
+        "pairs_declared": row["pairs_declared"],
+        "seeds_declared": row["seeds_declared"],
+        "diverged": row["diverged"],
+        "question_standard_error": _number(row["question_se"]),
+        "seeds_needed": int(row["seeds_needed"]) if math.isfinite(row["seeds_needed"]) else None,
+        "resolved": bool(row["resolved"]),
+        "sentence": row["sentence"],
+    }
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,79 @@
+"""The report as Markdown and as LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from optbench.report.escape import latex, markdown
+from optbench.report.grid import Entry, Grid, cost_grid, cost_notes_of, notes_of, score_grid
+
+if TYPE_CHECKING:
+    from optbench.report.leaderboard import Report
+
+
+def markdown_text(report: Report) -> str:
+    """Headings, the sentences as a list, and pipe tables."""
+    lines = [f"## {markdown(report.suite)}", ""]
+    if report.question:
+        lines += [markdown(report.question), ""]
+    if report.missing == len(report.cells):
+        return "\n".join([*lines, markdown(report.advice()), ""])
+    lines += [markdown(report.state()), ""]
+    lines += [f"- {markdown(sentence)}" for sentence in report.sentences()]
+    for standings in report.standings:
+        for grid, notes in (
+            (score_grid(standings, intervals=True), notes_of(standings)),
+            (cost_grid(standings), cost_notes_of(standings)),
+        ):
+            lines += ["", f"### {markdown(grid.title)}", "", *_markdown_grid(grid), ""]
+            lines += [f"- {markdown(note)}" for note in notes]
+    return "\n".join(lines) + "\n"
+
+
+def latex_text(report: Report) -> str:
+    """One booktabs table for the contrasts and two per task and budget.
+
+    To be put into a document that loads the package booktabs and compiles with UTF-8 input, as LaTeX does by default.
+    """
+    lines = [f"% {latex(report.suite)}: {latex(report.state())}", r"% needs \usepackage{booktabs}"]
+    if report.missing == len(report.cells):
+        return "\n".join([*lines, f"% {latex(report.advice())}", ""])
+    if len(report.contrasts):
+        lines += ["", r"\begin{itemize}"]
+        lines += [rf"  \item {latex(sentence)}" for sentence in report.sentences()]
+        lines += [r"\end{itemize}"]
+    for standings in report.standings:
+        lines += ["", *_latex_grid(score_grid(standings, intervals=True), notes_of(standings))]
+        lines += ["", *_latex_grid(cost_grid(standings), cost_notes_of(standings))]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_grid(grid: Grid) -> list[str]:
+    rule = ["---" if place < grid.names else "---:" for place in range(len(grid.header))]
+    rows = [_row(row, markdown, "**", "**") for row in grid.rows]
+    return [f"| {' | '.join(cells)} |" for cells in (list(map(markdown, grid.header)), rule, *rows)]
+
+
+def _latex_grid(grid: Grid, notes: list[str]) -> list[str]:
+    shape = "l" * grid.names + "r" * (len(grid.header) - grid.names)
+    rows = [_row(row, latex, r"\textbf{", "}") for row in grid.rows]
+    return [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{latex(grid.title)}}}",
+        rf"  \begin{{tabular}}{{{shape}}}",
+        r"    \toprule",
+        rf"    {' & '.join(map(latex, grid.header))} \\",
+        r"    \midrule",
+        *(rf"    {' & '.join(cells)} \\" for cells in rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        *(rf"  \par\smallskip{{\footnotesize {latex(note)}}}" for note in notes),
+        r"\end{table}",
+    ]
+
+
+def _row(row: Sequence[Entry], escape: Callable[[str], str], left: str, right: str) -> list[str]:
+    texts = [(escape(" ".join(entry.text.split())), entry.strong) for entry in row]
+    return [f"{left}{text}{right}" if strong else text for text, strong in texts]

@@ -1,0 +1,105 @@
+"""The report of a suite: computed once into tables, then written in one of five formats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import pandas as pd
+
+from optbench.errors import UserError, suggestion
+from optbench.report.contrasts import contrasts_of
+from optbench.report.frame import MISSING, OUTCOMES, arms_of, cells_table
+from optbench.report.standings import Standings, standings_of
+
+if TYPE_CHECKING:
+    from optbench.store import Store
+    from optbench.suite import Suite
+
+Format = Literal["table", "markdown", "csv", "json", "latex"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report says. The formats read this and nothing else."""
+
+    suite: str
+    question: str
+    path: str
+    results: str
+    cells: pd.DataFrame
+    arms: pd.DataFrame
+    contrasts: pd.DataFrame
+    standings: list[Standings]
+
+    @property
+    def missing(self) -> int:
+        """How many cells of the suite have no record."""
+        return int((self.cells["outcome"] == MISSING).sum())
+
+    def state(self) -> str:
+        """How much of the suite is there, in a sentence."""
+        done = len(self.cells) - self.missing
+        text = f"{done} of {len(self.cells)} cells have records"
+        if self.missing:
+            text += f", {self.missing} {'is' if self.missing == 1 else 'are'} missing"
+        outcomes = self.cells["outcome"].value_counts()
+        for outcome, words in zip(OUTCOMES[1:], ("diverged", "ran out of memory"), strict=True):
+            if outcome in outcomes:
+                text += f", {outcomes[outcome]} {words}"
+        return text + "."
+
+    def sentences(self) -> list[str]:
+        """The declared contrasts in words, and what they leave out."""
+        errors = self.contrasts["question_se"].dropna()
+        if not len(errors):
+            return list(self.contrasts["sentence"])
+        low, high = (f"{100 * error:.1f}" for error in (errors.min(), errors.max()))
+        points = low if low == high else f"{low} to {high}"
+        note = f"Test questions alone, trained models held fixed: standard error {points} points; new seeds add to it."
+        return [*self.contrasts["sentence"], note]
+
+    def advice(self) -> str:
+        """What to do where there is no record at all."""
+        command = f"optbench run {self.path} --results {self.results}"
+        return f"No records of the suite {self.suite} in {self.results}: run its {len(self.cells)} cells with {command}"
+
+
+def report_of(suite: Suite, store: Store) -> Report:
+    """Reads the records of the suite, once. Raises UserError where they must not be pooled, or one is damaged."""
+    cells = cells_table(suite, store)
+    arms = arms_of(suite, cells)
+    return Report(
+        suite=suite.name,
+        question=suite.question,
+        path=str(suite.path),
+        results=str(store.root),
+        cells=cells,
+        arms=arms,
+        contrasts=contrasts_of(suite, store, cells),
+        standings=standings_of(suite, cells, arms),
+    )
+
+
+def render(suite: Suite, store: Store, format: Format = "table", *, width: int = 100, color: bool = False) -> str:
+    """The report as text, ending in a newline.
+
+    `width` (columns) and `color` (ANSI codes; give False unless a terminal reads it) matter to the format `table`
+    alone. Raises UserError for another format and for records that must not be pooled.
+    """
+    from optbench.report import data, documents, terminal
+
+    if format not in get_args(Format):
+        raise UserError(f"unknown report format {format!r}; {suggestion(format, get_args(Format))}")
+    report = report_of(suite, store)
+    match format:
+        case "table":
+            return terminal.table(report, width=width, color=color)
+        case "markdown":
+            return documents.markdown_text(report)
+        case "latex":
+            return documents.latex_text(report)
+        case "csv":
+            return data.csv_text(report)
+        case "json":
+            return data.json_text(report)

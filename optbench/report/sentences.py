@@ -1,0 +1,90 @@
+"""What a contrast says, in a sentence; and how numbers of a column are written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from optbench.metrics.columns import column, worst
+
+POINT = 0.01
+
+
+def planned_difference(metric: str, estimate: float) -> float:
+    """The difference that the number of seeds is planned for: one point of a fraction, else the one that was seen."""
+    return POINT if column(metric).unit == "fraction" else abs(estimate)
+
+
+def sentence(row: Mapping[str, Any], family: int) -> str:
+    """One row of `contrasts_of` in words; `family` is the number of declared contrasts."""
+    if row["pairs_declared"] == 0:
+        return f"{row['name']}: the suite has no two arms that differ in this alone."
+    over = f" over {row['over']}" if row["over"] else ""
+    missing = row["pairs_declared"] - row["pairs"]
+    notes = []
+    if missing:
+        notes.append(f"{missing} of {row['pairs_declared']} pairs missing")
+    if row["n"] == 0:
+        return f"{row['name']}: no {column(row['metric']).name} to compare yet{over} ({notes[0]})."
+    if row["n"] < row["seeds_declared"]:
+        notes.append(f"{row['seeds_declared'] - row['n']} of {row['seeds_declared']} seeds incomplete")
+    if row["diverged"] and not math.isnan(worst(row["metric"])):
+        notes.append(_diverged(row))
+    aside = f" ({'; '.join(notes)})" if notes else ""
+    return f"{row['name']}: {_estimate(row)}{over}, {_verdict(row, family)}{aside}."
+
+
+def difference_text(value: float, metric: str) -> str:
+    """A difference with its sign, fractions in points."""
+    known = column(metric)
+    if known.unit == "fraction":
+        return f"{100 * value:+.1f}"
+    return f"{value:+.3g}"
+
+
+def _estimate(row: Mapping[str, Any]) -> str:
+    known = column(row["metric"])
+    unit = "points" if known.unit == "fraction" else known.unit
+    if math.isnan(row["estimate"]):
+        return f"no average {known.name}"
+    text = " ".join(part for part in (difference_text(row["estimate"], row["metric"]), unit, known.name) if part)
+    if math.isinf(row["half_width"]):
+        return text
+    low, high = (difference_text(row[end], row["metric"]) for end in ("low", "high"))
+    return f"{text} [{low}, {high}]"
+
+
+def _verdict(row: Mapping[str, Any], family: int) -> str:
+    if row["n"] == 1:
+        seeds = "1 seed"
+    else:
+        seeds = f"n = {row['n']} seeds"
+    if row["contended"]:
+        return f"{seeds}: measured beside other running cells, so not ranked"
+    if row["n"] == 1:
+        return f"{seeds}: not resolved with one seed"
+    if math.isnan(row["p_holm"]):
+        return f"{seeds}: not resolved"
+    p = "Holm p < 0.001" if row["p_holm"] < 0.001 else f"Holm p = {row['p_holm']:.2g}"
+    if family == 1:
+        p = p.removeprefix("Holm ")
+    if row["resolved"]:
+        return f"{seeds}, {p}: resolved"
+    return f"{seeds}, {p}: not resolved{_plan(row)}"
+
+
+def _plan(row: Mapping[str, Any]) -> str:
+    seeds = row["seeds_needed"]
+    if math.isnan(seeds):
+        return ""
+    one_point = column(row["metric"]).unit == "fraction"
+    difference = "a difference of 1 point" if one_point else "a difference of this size"
+    if math.isinf(seeds):
+        return f"; no practical number of seeds would resolve {difference}"
+    return f"; {seeds:.0f} seeds would resolve {difference}"
+
+
+def _diverged(row: Mapping[str, Any]) -> str:
+    cells = "1 diverged cell counts" if row["diverged"] == 1 else f"{row['diverged']} diverged cells count"
+    return f"{cells} as {row['metric']} {worst(row['metric']):g}"

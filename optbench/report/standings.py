@@ -1,0 +1,168 @@
+"""The standings: for each task and budget one row per optimizer and strategy, with what supports its place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from optbench.metrics.columns import column
+from optbench.report.frame import MISSING, budgets_of, by_arm_and_seed, scored
+from optbench.report.stats import Array, half_width, not_resolved_from_best, supported_as_best
+
+if TYPE_CHECKING:
+    from optbench.suite import Suite
+
+ALL_MODELS = "all models"
+ANCHOR = "adamw"
+"""The optimizer that times and FLOPs are divided by."""
+
+_SCORES = ("accuracy", "test_nll")
+_RELATIVE = ("step_seconds", "flops")
+_COSTS = (*_RELATIVE, "passes", "state_bytes", "peak_bytes", "probe_share", "format_error", "shift_cosine")
+
+
+@dataclass(frozen=True)
+class Standings:
+    """One table. All frames have one row per (optimizer, strategy), the best first.
+
+    `mean`, `half_width`, `n` (seeds), `tied`, `supported` and `diverged` have one column per model, after a column
+    over all of them where there are several models; it is NaN in a row that lacks a model, since averages over
+    different models do not compare. `tied`: not resolved from the best of its column, where something is.
+    `supported`: see `supported_as_best`. `diverged`: every cell behind the figure diverged.
+    `cells` counts declared, missing, diverged, out_of_memory. `costs` has step_seconds and flops relative to adamw of
+    the same model and strategy where `relative` says so (geometric mean over models), the others as means, and
+    contended. `score` names the metric, `devices` what the times were taken on.
+    """
+
+    task: str
+    budget: str
+    score: str
+    mean: pd.DataFrame
+    half_width: pd.DataFrame
+    n: pd.DataFrame
+    tied: pd.DataFrame
+    supported: pd.DataFrame
+    diverged: pd.DataFrame
+    cells: pd.DataFrame
+    costs: pd.DataFrame
+    relative: bool
+    devices: list[str]
+
+    @property
+    def seeds(self) -> int:
+        """The most seeds that any figure of the table rests on."""
+        return int(self.n.to_numpy().max())
+
+
+def standings_of(suite: Suite, cells: pd.DataFrame, arms: pd.DataFrame) -> list[Standings]:
+    """One table per task and budget, in the order of the suite."""
+    pooled = scored(cells)
+    budgets = budgets_of(cells)
+    diverged = by_arm_and_seed(pooled, pooled["outcome"] == "diverged", arms=len(suite.arms), empty=False)
+    tables = []
+    for (task, budget), part in arms.groupby([arms["task"], budgets], sort=False):
+        mine = pooled[pooled["arm"].isin(part.index)]
+        score = next((name for name in _SCORES if mine[name].notna().any()), _SCORES[0])
+        values = by_arm_and_seed(pooled, pooled[score], arms=len(suite.arms), empty=math.nan)
+        tables.append(_standings(str(task), str(budget), score, part, mine, values, diverged))
+    return tables
+
+
+def _standings(
+    task: str, budget: str, score: str, arms: pd.DataFrame, cells: pd.DataFrame, values: Array, diverged: Array
+) -> Standings:
+    higher = column(score).direction == "higher"
+    rows = pd.MultiIndex.from_frame(arms[["optimizer", "strategy"]].drop_duplicates())
+    figures = {name: pd.DataFrame(index=rows) for name in ("mean", "half_width", "n", "tied", "supported", "diverged")}
+    scores, failed = _by_model(arms, rows, values, math.nan), _by_model(arms, rows, diverged, False)
+    for name, by_seed in scores.items():
+        frame = pd.DataFrame(by_seed)
+        count = frame.notna().sum(axis=1).to_numpy()
+        figures["n"][name] = count
+        figures["mean"][name] = frame.mean(axis=1).to_numpy()
+        with np.errstate(invalid="ignore"):
+            figures["half_width"][name] = half_width(frame.std(axis=1).to_numpy(), count)
+        tied = not_resolved_from_best(by_seed, higher=higher)
+        figures["tied"][name] = tied & bool((~tied & (count > 0)).any())
+        figures["supported"][name] = supported_as_best(by_seed, higher=higher)
+        only_failures = np.all(failed[name] | np.isnan(by_seed), axis=1)
+        figures["diverged"][name] = only_failures & np.any(failed[name], axis=1)
+    counts = _counts(cells, rows)
+    costs, relative = _costs(arms, rows)
+    devices = sorted(cells.loc[cells["outcome"] != MISSING, "device"].unique())
+    if len(devices) > 1:
+        costs["contended"] = True
+    order = _order(figures["mean"], counts, higher=higher)
+    ordered = {name: frame.loc[order] for name, frame in figures.items()}
+    return Standings(
+        task,
+        budget,
+        score,
+        **ordered,
+        cells=counts.loc[order],
+        costs=costs.loc[order],
+        relative=relative,
+        devices=devices,
+    )
+
+
+def _by_model(arms: pd.DataFrame, rows: pd.MultiIndex, values: Array, empty: Any) -> dict[str, Array]:
+    """For each model, and for all together where there are several, `values` [arms, seeds] as [rows, seeds].
+
+    Over all models: the mean of numbers, so NaN at a seed that lacks a model; and whether all hold, of booleans.
+    """
+    models = list(dict.fromkeys(arms["model"]))
+    found = {}
+    for model in models:
+        own = arms[arms["model"] == model]
+        matrix = np.full((len(rows), values.shape[1]), empty)
+        matrix[rows.get_indexer(pd.MultiIndex.from_frame(own[["optimizer", "strategy"]]))] = values[own.index]
+        found[model] = matrix
+    if len(models) == 1:
+        return found
+    stacked = np.stack(list(found.values()))
+    pooled: Array = np.all(stacked, axis=0) if values.dtype == bool else np.mean(stacked, axis=0)
+    return {ALL_MODELS: pooled, **found}
+
+
+def _counts(cells: pd.DataFrame, rows: pd.MultiIndex) -> pd.DataFrame:
+    kinds = [MISSING, "diverged", "out_of_memory"]
+    by_row = [cells["optimizer"], cells["strategy"]]
+    counts = pd.crosstab(by_row, cells["outcome"]).reindex(index=rows, columns=kinds, fill_value=0)
+    counts["declared"] = cells.groupby(by_row).size().reindex(rows, fill_value=0)
+    return counts
+
+
+def _order(mean: pd.DataFrame, counts: pd.DataFrame, *, higher: bool) -> pd.MultiIndex:
+    """Rows with a figure over all models first, the best of them at the top; rows that only diverged come last."""
+    keys = pd.DataFrame(index=mean.index)
+    keys["only_diverged"] = (counts["diverged"] > 0) & (counts["diverged"] == counts["declared"])
+    keys["incomplete"] = mean.iloc[:, 0].isna()
+    keys["empty"] = mean.isna().all(axis=1)
+    shown = mean.iloc[:, 0].fillna(mean.mean(axis=1))
+    keys["score"] = -shown if higher else shown
+    order = keys.sort_values(["empty", "only_diverged", "incomplete", "score"], kind="stable").index
+    assert isinstance(order, pd.MultiIndex)
+    return order
+
+
+def _costs(arms: pd.DataFrame, rows: pd.MultiIndex) -> tuple[pd.DataFrame, bool]:
+    table = arms[["optimizer", "strategy", "model", "contended", *_COSTS]].copy()
+    anchors = arms[arms["optimizer"] == ANCHOR].set_index(["model", "strategy"])
+    relative = len(anchors) > 0
+    if relative:
+        own = pd.MultiIndex.from_frame(arms[["model", "strategy"]])
+        for name in _RELATIVE:
+            table[name] = np.log(arms[name] / anchors[name].reindex(own).to_numpy())
+        table["contended"] |= anchors["contended"].reindex(own, fill_value=False).to_numpy()
+    grouped = table.groupby(["optimizer", "strategy"])
+    costs = grouped[list(_COSTS)].mean().reindex(rows)
+    costs["shift_cosine"] = grouped["shift_cosine"].min().reindex(rows)
+    costs["contended"] = grouped["contended"].any().reindex(rows, fill_value=False)
+    if relative:
+        costs[list(_RELATIVE)] = np.exp(costs[list(_RELATIVE)])
+    return costs, relative

@@ -1,0 +1,171 @@
+"""The store: one folder per finished cell, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optbench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1
+RECORD = "record.json"
+QUESTIONS = "questions.parquet"
+CURVES = "curves.parquet"
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a cell leaves behind. Everything but `measured` is equal in every repetition on the same machine."""
+
+    key: str
+    cell: Mapping[str, Any]
+    outcome: str
+    result: Mapping[str, float]
+    plan: Mapping[str, Any]
+    optimizer: Mapping[str, Any]
+    measured: Mapping[str, Any]
+    path: Path = field(compare=False, default=Path())
+
+    def content(self) -> dict[str, Any]:
+        """The record as JSON data."""
+        return {
+            "schema": SCHEMA,
+            "key": self.key,
+            "cell": dict(self.cell),
+            "outcome": self.outcome,
+            "result": dict(self.result),
+            "plan": dict(self.plan),
+            "optimizer": dict(self.optimizer),
+            "measured": dict(self.measured),
+        }
+
+
+class Store:
+    """The records below one folder, by key. Reading never creates anything."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def folder(self, key: str) -> Path:
+        """Where the record of `key` is or will be."""
+        return self.root / key[:2] / key
+
+    def has(self, key: str) -> bool:
+        """Whether a whole record of `key` is there."""
+        return (self.folder(key) / RECORD).is_file()
+
+    def record(self, key: str) -> Record | None:
+        """The record of `key`, or None where there is none. Raises UserError, naming the file, for a damaged one."""
+        path = self.folder(key) / RECORD
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: damaged record ({error}); delete its folder to run the cell again") from error
+        return _record(content, path)
+
+    def records(self) -> Iterator[Record]:
+        """All records, by key."""
+        for path in sorted(self.root.glob(f"[0-9a-f][0-9a-f]/*/{RECORD}")):
+            found = self.record(path.parent.name)
+            if found is not None:
+                yield found
+
+    def questions(self, key: str) -> pd.DataFrame:
+        """One row per test question: id, source, question, reference, text, answer, correct, format_error."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder(key) / QUESTIONS)
+
+    def curves(self, key: str) -> pd.DataFrame:
+        """One row per step: step, loss, lr_scale and what else the loop noted."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder(key) / CURVES)
+
+    def write(self, record: Record, attachments: Callable[[Path], None]) -> Path:
+        """Writes the record and whatever `attachments(folder)` writes beside it; all of it appears at once.
+
+        Where another process was faster with the same key, its record stays and this one is dropped.
+        """
+        target = self.folder(record.key)
+
+        def fill(folder: Path) -> None:
+            attachments(folder)
+            text = json.dumps(record.content(), indent=1, sort_keys=True, allow_nan=False)
+            (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+        return write_whole(target, fill)
+
+
+def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
+    """Makes the folder `target` with the files that `fill` writes, all of them or none, flushed to the disk.
+
+    Where `target` exists already, it stays as it is.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    temporary.mkdir()
+    try:
+        fill(temporary)
+        for file in temporary.iterdir():
+            _flush(file)
+        _flush(temporary)
+        try:
+            temporary.rename(target)
+        except OSError:
+            # Renaming onto a folder that is not empty fails: someone else finished the same work first.
+            if not target.is_dir():
+                raise
+        else:
+            _flush(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _record(content: Any, path: Path) -> Record:
+    names = ("key", "cell", "outcome", "result", "plan", "optimizer", "measured")
+    missing = [name for name in names if not isinstance(content, dict) or name not in content]
+    if missing:
+        raise UserError(f"{path}: damaged record (no {', '.join(missing)}); delete its folder to run the cell again")
+    if content.get("schema") != SCHEMA:
+        raise UserError(f"{path}: record of schema {content.get('schema')}; this version reads schema {SCHEMA}")
+    return Record(**{name: content[name] for name in names}, path=path.parent)
+
+
+def remove_leftovers(root: Path) -> None:
+    """Deletes temporary folders of processes that were killed while writing; those of live processes stay."""
+    for folder in root.glob("**/.*.tmp"):
+        owner = folder.name.rsplit("-", 2)[-2]
+        if not (owner.isdigit() and _is_alive(int(owner))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

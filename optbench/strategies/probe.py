@@ -1,0 +1,177 @@
+"""Running a probe: the ordinary loop on the un-enlarged training set, with the losses noted; cached by key."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optbench.models.specs import ModelSpec
+from optbench.order import rows_of_batches
+from optbench.rng import stream_seed
+from optbench.spec import key_of
+from optbench.store import write_whole
+from optbench.strategies.base import Trajectories
+from optbench.strategies.probe_spec import ProbeSpec, SameModel
+from optbench.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from optbench.oracle import Batch
+    from optbench.tasks.base import Prepared
+
+PROTOCOL_REVISION = 1
+META, LOSSES = "probe.json", "losses.npy"
+
+
+@dataclass(frozen=True)
+class ProbeRun:
+    """One probe: its spec with what it depends on. `model` is the cell's own; a proxy in the spec goes before it."""
+
+    spec: ProbeSpec
+    model: ModelSpec
+    task_identity: dict[str, Any]
+    precision: str
+    attention: str
+
+    @property
+    def subject(self) -> Any:
+        """The spec of the model that is trained."""
+        return self.model if isinstance(self.spec.model, SameModel) else self.spec.model
+
+    @property
+    def key(self) -> str:
+        """16 hex digits of the content."""
+        spec = {name: value for name, value in self.spec.identity().items() if name != "model"}
+        settings = {"precision": self.precision, "attention": self.attention}
+        content = {"probe": spec, "model": self.subject.identity(), "task": self.task_identity, **settings}
+        return key_of({"protocol": PROTOCOL_REVISION, **content})
+
+    def folder(self, root: Path) -> Path:
+        """Where the probe is kept below a results folder."""
+        return root / "probes" / self.key[:2] / self.key
+
+    def cached(self, root: Path) -> Trajectories | None:
+        """The probe as it was run before, or None."""
+        folder = self.folder(root)
+        if not (folder / META).is_file():
+            return None
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        losses = np.load(folder / LOSSES, allow_pickle=False)
+        return Trajectories(losses, np.asarray(meta["steps"]), self.key, meta["flops"], meta["measured"]["seconds"])
+
+    def run(self, task: Task, root: Path, *, device: str) -> Trajectories:
+        """Trains, writes and returns the trajectories."""
+        found = self.cached(root)
+        if found is not None:
+            return found
+        made = self._train(task, device=device)
+        meta = {
+            "key": self.key,
+            "steps": made.steps.tolist(),
+            "flops": made.flops,
+            "measured": {"seconds": made.seconds},
+        }
+
+        def fill(folder: Path) -> None:
+            np.save(folder / LOSSES, made.losses, allow_pickle=False)
+            (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+        write_whole(self.folder(root), fill)
+        return made
+
+    def _train(self, task: Task, *, device: str) -> Trajectories:
+        from optbench import cost
+        from optbench.evaluation import example_losses
+        from optbench.models.roles import parameters_of
+        from optbench.optim.schedules import schedule_of
+        from optbench.train import train
+
+        start = time.perf_counter()
+        spec = self.spec
+        model = self.subject.build(
+            seed=stream_seed(spec.seed, "init"), device=device, precision=self.precision, attention=self.attention
+        )
+        prepared = task.prepare(task.train, model)
+        optimizer = spec.optimizer.build(parameters_of(model.module))
+        steps_per_epoch = -(-len(task.train) // spec.batch_size)
+        steps = steps_per_epoch * spec.epochs
+        recorder = _Recorder(task, prepared, spec.epochs)
+        rows = _whole_epochs(len(task.train), spec.batch_size, seed=spec.seed)
+        looks: list[np.ndarray] = []
+
+        def look(step: int) -> None:
+            recorder.end_step()
+            if spec.record == "looks" and step % steps_per_epoch == 0:
+                looks.append(example_losses(model, task, prepared))
+
+        train(
+            model,
+            recorder.losses,
+            optimizer,
+            recorder.batches(rows),
+            steps=steps,
+            schedule=schedule_of("constant", warmup=0.05, final=0.0, steps=steps),
+            observers=[look],
+        )
+        losses = np.stack(looks, axis=1) / np.stack(looks, axis=1).mean(axis=0) if looks else recorder.looks
+        dimensions = self.subject.dimensions()
+        everything = cost.Work.of(prepared, np.arange(len(prepared)))
+        flops = spec.epochs * cost.training_flops(dimensions, spec.optimizer, everything, steps=steps_per_epoch)
+        flops += len(looks) * cost.forward_flops(dimensions, everything)
+        ends = np.arange(1, spec.epochs + 1) * steps_per_epoch
+        return Trajectories(losses, ends, self.key, flops, time.perf_counter() - start)
+
+
+@dataclass
+class _Recorder:
+    """Notes the loss of every example as it passes by, in units of the mean loss of its batch: early and late in an
+    epoch would not be comparable otherwise."""
+
+    task: Task
+    prepared: Prepared
+    epochs: int
+    looks: np.ndarray = field(init=False)
+    _seen: np.ndarray = field(init=False)
+    _rows: np.ndarray = field(init=False)
+    _parts: list[Tensor] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.looks = np.ones((len(self.prepared), self.epochs))
+        self._seen = np.zeros(len(self.prepared), dtype=int)
+
+    def batches(self, rows: Iterator[np.ndarray]) -> Iterator[Batch]:
+        """The batches of these rows, remembering which they are."""
+        for chosen in rows:
+            self._rows = chosen
+            yield self.prepared.batch(chosen, micro_batch=len(chosen))
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The task's losses; the first evaluation of a step is kept."""
+        found = self.task.losses(outputs, targets)
+        self._parts.append(found.detach())
+        return found
+
+    def end_step(self) -> None:
+        """Turns what was kept into one look at each example of the batch."""
+        from optbench.evaluation import mean_by_example
+
+        own = mean_by_example(self._parts[:1], self.prepared.supervised[self._rows])
+        self.looks[self._rows, self._seen[self._rows]] = own / own.mean()
+        self._seen[self._rows] += 1
+        self._parts.clear()
+
+
+def _whole_epochs(n: int, batch_size: int, *, seed: int) -> Iterator[np.ndarray]:
+    """Batches that do not cross epochs, so that each epoch looks at every example exactly once."""
+    round_number = 0
+    while True:
+        order = next(rows_of_batches(np.ones(n, dtype=int), n, seed=stream_seed(seed, "probe order", round_number)))
+        yield from (order[start : start + batch_size] for start in range(0, n, batch_size))
+        round_number += 1

@@ -1,0 +1,51 @@
+"""The spec of a probe: a short training whose per-example losses tell early from late."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from optbench.models.specs import ModelSpec
+from optbench.optim.specs import OptimizerSpec
+from optbench.spec import Spec
+
+
+class SameModel(Spec):
+    """The model of the cell itself."""
+
+    kind: Literal["same"] = "same"
+
+
+def _which(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else value.kind
+    return "same" if kind == "same" else "other"
+
+
+def _named(value: Any) -> Any:
+    return {"kind": "same"} if value == "same" else value
+
+
+if TYPE_CHECKING:
+    ProbeModel = Any
+else:
+    ProbeModel = Annotated[
+        Annotated[SameModel, Tag("same")] | Annotated[ModelSpec, Tag("other")],
+        Discriminator(_which),
+        BeforeValidator(_named),
+    ]
+
+
+class ProbeSpec(Spec):
+    """A training of `epochs` epochs with `optimizer`, of the cell's own model or of a cheaper proxy.
+
+    Each example's loss is noted when it passes by (`online`, which costs nothing) or by a forward pass over the
+    training set after each epoch (`looks`). The seed is the probe's own, so that all cells share one probe.
+    """
+
+    model: ProbeModel = SameModel()
+    optimizer: OptimizerSpec = OptimizerSpec.model_validate({"rule": {"kind": "adamw", "lr": 3e-3}})
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    record: Literal["online", "looks"] = "online"
+    seed: Annotated[int, Field(ge=0)] = 0

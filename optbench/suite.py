@@ -1,0 +1,288 @@
+"""A suite: one scientific question as data. YAML file -> Suite -> arms x seeds -> cells."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optbench import overrides as changes
+from optbench.axes import AXES, Entry, entries
+from optbench.cell import Budget, CellSpec, Training
+from optbench.errors import UserError, suggestion
+from optbench.metrics.columns import COLUMNS
+from optbench.overrides import Override
+from optbench.problems import Problems, check
+from optbench.steps import steps_of
+from optbench.suitefile import ContrastFields, Execution, Side, SuiteFields
+from optbench.yamlfile import Node, Place, placed, read
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a table compares: model x task x strategy x optimizer x budget, by display names and as specs.
+
+    `name` is model/task/strategy/optimizer, and /budget where a suite has several. `budget` is the budget as given,
+    {unit: amount}; `training.steps` is what it comes to for this arm.
+    """
+
+    name: str
+    model: str
+    task: str
+    strategy: str
+    optimizer: str
+    budget: Mapping[str, float]
+    model_spec: Any = field(repr=False)
+    task_spec: Any = field(repr=False)
+    strategy_spec: Any = field(repr=False)
+    optimizer_spec: Any = field(repr=False)
+    training: Training = field(repr=False)
+    places: Mapping[str, Place] = field(repr=False, compare=False)
+
+    def axes(self) -> dict[str, str]:
+        """The display names by axis, the budget as tables call it."""
+        names = {"model": self.model, "task": self.task, "strategy": self.strategy, "optimizer": self.optimizer}
+        return {**names, "budget": Budget(**self.budget).label}
+
+    def described(self) -> dict[str, Any]:
+        """The arm as JSON data: its name, the display names, the budget as given and in steps."""
+        names = {axis: name for axis, name in self.axes().items() if axis != "budget"}
+        return {"name": self.name, **names, "budget": dict(self.budget), "steps": self.training.steps}
+
+    def specs(self) -> dict[str, Any]:
+        """The specs by axis."""
+        return {
+            "model": self.model_spec,
+            "task": self.task_spec,
+            "strategy": self.strategy_spec,
+            "optimizer": self.optimizer_spec,
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: an arm at one seed."""
+
+    arm: Arm
+    seed: int
+    spec: CellSpec
+
+    @cached_property
+    def key(self) -> str:
+        """The key of the content. Raises UserError, at its line, for a file or checkpoint that is not there."""
+        try:
+            return self.spec.key
+        except (OSError, UserError):
+            for axis, spec in self.arm.specs().items():
+                try:
+                    spec.identity()
+                except (OSError, UserError) as error:
+                    raise self.arm.places[axis].problem(f": {error}") from error
+            raise
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A declared difference `of` - `minus` in `metric`, over all pairs of arms that agree on every other axis.
+
+    Both map the same axes to display names; a budget is called as in tables, such as `300 steps`.
+    """
+
+    name: str
+    of: Mapping[str, str]
+    minus: Mapping[str, str]
+    metric: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite file, worked out: every arm with its specs."""
+
+    name: str
+    question: str
+    path: Path
+    arms: list[Arm]
+    seeds: list[int]
+    contrasts: list[Contrast]
+    execution: Execution
+
+    def cells(self) -> list[Cell]:
+        """Every arm at every seed. Two cells of the same content have the same key, and are one run."""
+        return list(self._cells)
+
+    @cached_property
+    def _cells(self) -> list[Cell]:
+        return [
+            Cell(arm, seed, CellSpec(**arm.specs(), training=arm.training, seed=seed))
+            for arm, seed in itertools.product(self.arms, self.seeds)
+        ]
+
+
+def load_suite(path: Path | str, overrides: Path | str = "") -> Suite:
+    """The suite in the file, with the overrides of another file on top of its own, if one is given.
+
+    Raises UserError with one line for each problem, all that can be told at once: `suites/x.yaml:12: optimizers[1].lrr
+    is unknown; did you mean lr?`. Reads nothing but the files, and no data unless the budget depends on it.
+    """
+    root = read(path)
+    fields: SuiteFields = check(root, SuiteFields)
+    problems = Problems()
+    axes = {axis.name: entries(axis, root.value[axis.plural], problems) for axis in AXES.values()}
+    budgets = _budgets(root.value["budget"], problems)
+    training = _training(root, problems)
+    problems.raise_any()
+
+    names = {axis: [entry.name for entry in found] for axis, found in axes.items()}
+    layers: list[Override] = []
+    if "overrides" in root.value:
+        layers += changes.parse(root.value["overrides"], names, layer=0, problems=problems)
+    if overrides:
+        layers += _overrides_file(overrides, names, problems)
+    contrasts = _contrasts(root, fields, {**names, "budget": list(budgets)}, problems)
+    seeds = _seeds(root, fields, problems)
+    problems.raise_any()
+
+    arms = _Arms(layers, training, budgets, problems).build(axes)
+    problems.raise_any()
+    name = fields.name or Path(path).stem
+    return Suite(name, fields.question, Path(path), arms, seeds, contrasts, fields.execution)
+
+
+def _budgets(given: Node, problems: Problems) -> dict[str, tuple[Budget, Place]]:
+    """The budgets by label."""
+    found: dict[str, tuple[Budget, Place]] = {}
+    for node in given.value if isinstance(given.value, list) else [given]:
+        with problems.collected():
+            budget = check(node, Budget)
+            if budget.label in found:
+                raise node.place.problem(f": {budget.label} are there already, at {found[budget.label][1].label}")
+            found[budget.label] = (budget, node.place)
+    return found
+
+
+def _training(root: Node, problems: Problems) -> Node:
+    node = root.value.get("training") or placed({}, root.place.inside("training"))
+    with problems.collected():
+        _trained(node, 1)
+    return node
+
+
+def _trained(node: Node, steps: int) -> Training:
+    if "steps" in node.value:
+        raise node.value["steps"].key.problem("is set by the budget: write `budget: {steps: ...}`")
+    whole = Node({**node.value, "steps": placed(steps, node.place)}, node.place, node.key)
+    training: Training = check(whole, Training)
+    return training
+
+
+def _overrides_file(path: Path | str, names: Mapping[str, Sequence[str]], problems: Problems) -> list[Override]:
+    given = read(path, label="overrides")
+    if not isinstance(given.value, list):
+        raise given.place.problem("must be a list of overrides, each with `where` and `set`")
+    return changes.parse(given, names, layer=1, problems=problems)
+
+
+def _seeds(root: Node, fields: SuiteFields, problems: Problems) -> list[int]:
+    if isinstance(fields.seeds, int):
+        return list(range(fields.seeds))
+    for index, seed in enumerate(fields.seeds):
+        if seed in fields.seeds[:index]:
+            problems.add(root.value["seeds"].value[index].place, f"is {seed} once more; seeds differ")
+    return fields.seeds
+
+
+def _contrasts(
+    root: Node, fields: SuiteFields, names: Mapping[str, Sequence[str]], problems: Problems
+) -> list[Contrast]:
+    found: dict[str, Contrast] = {}
+    for index, given in enumerate(fields.contrasts):
+        node = root.value["contrasts"].value[index]
+        contrast = _contrast(given)
+        for side in ("of", "minus"):
+            for axis, word in node.value[side].value.items():
+                if word.value not in names[axis]:
+                    hint = suggestion(word.value, names[axis])
+                    problems.add(word.place, f": no {axis} of this suite is named {word.value!r}; {hint}")
+        if given.metric.partition("/")[0] not in COLUMNS:
+            problems.add(node.value["metric"].place, f"is {given.metric!r}; {suggestion(given.metric, COLUMNS)}")
+        if contrast.name in found:
+            problems.add(node.place, f": there is a contrast named {contrast.name!r} already")
+        found[contrast.name] = contrast
+    return list(found.values())
+
+
+def _contrast(given: ContrastFields) -> Contrast:
+    of, minus = _names(given.of), _names(given.minus)
+    name = given.name or f"{' '.join(of.values())} minus {' '.join(minus.values())}"
+    return Contrast(name, of, minus, given.metric)
+
+
+def _names(side: Side) -> dict[str, str]:
+    return {axis: getattr(side, axis) for axis in type(side).model_fields if axis in side.model_fields_set}
+
+
+@dataclass
+class _Arms:
+    """Builds arms; a part that several arms share in the same form is checked once."""
+
+    overrides: Sequence[Override]
+    training: Node
+    budgets: Mapping[str, tuple[Budget, Place]]
+    problems: Problems
+    _known: dict[tuple[Any, ...], tuple[Any, Place]] = field(default_factory=dict)
+    _too_small: set[str] = field(default_factory=set)
+
+    def build(self, axes: Mapping[str, Sequence[Entry]]) -> list[Arm]:
+        """The arms in the order of the axes, the model changing slowest and the budget fastest."""
+        arms = []
+        for chosen in itertools.product(*(axes[axis] for axis in AXES)):
+            by_axis = dict(zip(AXES, chosen, strict=True))
+            with self.problems.collected():
+                arms += self._arms(by_axis)
+        return arms
+
+    def _arms(self, chosen: Mapping[str, Entry]) -> list[Arm]:
+        names = {axis: entry.name for axis, entry in chosen.items()}
+        meet = [index for index, override in enumerate(self.overrides) if override.covers(names)]
+        specs, places = {}, {}
+        for axis, entry in chosen.items():
+            specs[axis], places[axis] = self._part(axis, entry, meet)
+        base = changes.applied(self.training, "training", [self.overrides[index] for index in meet])
+        training = _trained(base, 1)
+        arms = []
+        for label, (budget, place) in self.budgets.items():
+            steps = self._steps(budget, specs, training.batch_size, place, "/".join(names.values()))
+            arms.append(
+                Arm(
+                    name="/".join([*names.values(), *([label] if len(self.budgets) > 1 else [])]),
+                    **names,
+                    budget=budget.given,
+                    **{f"{axis}_spec": spec for axis, spec in specs.items()},
+                    training=training.model_copy(update={"steps": steps}),
+                    places=places,
+                )
+            )
+        return arms
+
+    def _part(self, axis: str, entry: Entry, meet: Sequence[int]) -> tuple[Any, Place]:
+        meet = [index for index in meet if axis in self.overrides[index].changes]
+        if not meet:
+            return entry.spec, entry.node.place
+        known = (axis, entry.name, *meet)
+        if known not in self._known:
+            node = changes.applied(entry.node, axis, [self.overrides[index] for index in meet])
+            self._known[known] = (check(node, AXES[axis].spec), node.place)
+        return self._known[known]
+
+    def _steps(self, budget: Budget, specs: Mapping[str, Any], batch_size: int, place: Place, name: str) -> int:
+        try:
+            return steps_of(budget, specs["model"], specs["task"], specs["optimizer"], batch_size=batch_size)
+        except UserError as error:
+            # One message for a budget, not one for each of the arms that it is too small for.
+            if place.label not in self._too_small:
+                self._too_small.add(place.label)
+                self.problems.add(place, f": {error} (first for {name})")
+            return 1

@@ -1,0 +1,71 @@
+"""The shape of a suite file, before presets, sweeps and overrides are worked out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from optbench.overrides import OverrideFields
+from optbench.spec import Spec
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Entries = Annotated[list[str | dict[str, Any]], Field(min_length=1)]
+"""Points of an axis: the name of a preset, or a mapping of fields with `name`, `preset` and `sweep` beside them."""
+
+
+class Execution(Spec):
+    """How cells are run at the same time: `workers` processes of `threads` threads each. Enters no key."""
+
+    workers: Count = 1
+    threads: Count = 1
+
+
+class Side(Spec):
+    """The arms on one side of a contrast: the display names on the axes that matter."""
+
+    model: str = ""
+    task: str = ""
+    strategy: str = ""
+    optimizer: str = ""
+    budget: str = ""
+
+
+class ContrastFields(Spec):
+    """A declared difference, pooled over every axis that it does not name. Without a name it is called by its sides."""
+
+    name: str = ""
+    of: Side
+    minus: Side
+    metric: str = "accuracy"
+
+    @model_validator(mode="after")
+    def _same_axes(self) -> ContrastFields:
+        of, minus = self.of.model_fields_set, self.minus.model_fields_set
+        if of != minus or not of:
+            raise ValueError(f"`of` names {_listed(of)} and `minus` {_listed(minus)}; they name the same axes")
+        if self.of == self.minus:
+            raise ValueError("`of` and `minus` are the same")
+        return self
+
+
+class SuiteFields(Spec):
+    """A suite file: one scientific question, four axes, a budget, and how to train and compare."""
+
+    name: str = ""
+    question: str = ""
+    models: Entries
+    tasks: Entries
+    strategies: Entries
+    optimizers: Entries
+    budget: dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1)]
+    training: dict[str, Any] = {}
+    seeds: Count | Annotated[list[Seed], Field(min_length=1)] = 1
+    execution: Execution = Execution()
+    overrides: list[OverrideFields] = []
+    contrasts: list[ContrastFields] = []
+
+
+def _listed(axes: set[str]) -> str:
+    return ", ".join(sorted(axes)) or "nothing"

@@ -1,0 +1,34 @@
+"""All tasks by kind, and the presets that suites name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optbench.plugins import one_of, with_entry_points
+from optbench.spec import Spec
+from optbench.tasks.arithmetic import ArithmeticTask
+from optbench.tasks.gsm8k import Gsm8kTask
+from optbench.tasks.jsonl import JsonlTask
+from optbench.tasks.mathinstruct import MathInstructTask
+from optbench.tasks.reasoning_gym import ReasoningGymTask
+
+TASKS: dict[str, type[Spec]] = with_entry_points(
+    "tasks",
+    {
+        "arithmetic": ArithmeticTask,
+        "jsonl": JsonlTask,
+        "gsm8k": Gsm8kTask,
+        "mathinstruct": MathInstructTask,
+        "reasoning_gym": ReasoningGymTask,
+    },
+)
+
+TaskSpec = one_of(TASKS)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "arithmetic": {"kind": "arithmetic"},
+    "gsm8k": {"kind": "gsm8k"},
+    "mathinstruct": {"kind": "mathinstruct"},
+    "word-problems": {"kind": "reasoning_gym"},
+    "leg-counting": {"kind": "reasoning_gym", "problems": ["leg_counting"]},
+}

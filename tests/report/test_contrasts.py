@@ -1,0 +1,254 @@
+"""Declared contrasts and what is said of them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from optbench.report.contrasts import contrasts_of
+from optbench.report.frame import cells_table
+from optbench.report.stats import seeds_needed, t_interval
+from optbench.rng import stream
+
+
+def contrasts(bench, suite) -> pd.DataFrame:
+    return contrasts_of(suite, bench.store, cells_table(suite, bench.store))
+
+
+def only(bench, suite):
+    table = contrasts(bench, suite)
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def test_pairs_agree_on_every_other_axis(bench):
+    suite = bench.suite(
+        ("adamw", "muon", "gd"),
+        models=("a", "b"),
+        strategies=("uniform", "augment"),
+        contrasts=[bench.contrast("muon", "adamw")],
+    )
+    base = {("a", "uniform"): 0.1, ("a", "augment"): 0.2, ("b", "uniform"): 0.3, ("b", "augment"): 0.4}
+    gain = {("a", "uniform"): 0.01, ("a", "augment"): 0.02, ("b", "uniform"): 0.03, ("b", "augment"): 0.06}
+
+    def accuracy(cell):
+        point = (cell.arm.model, cell.arm.strategy)
+        return base[point] + (gain[point] if cell.arm.optimizer == "muon" else 0.0)
+
+    bench.fill(suite, accuracy)
+    row = only(bench, suite)
+    assert row["estimate"] == pytest.approx(0.03)
+    assert (row["pairs"], row["pairs_declared"], row["n"]) == (4, 4, 1)
+
+
+def test_one_seed_is_said_to_resolve_nothing(bench):
+    suite = bench.suite(
+        ("AdamW", "Muon"),
+        models="abcd",
+        strategies=("uniform", "upsample", "augment"),
+        contrasts=[bench.contrast("Muon", "AdamW")],
+    )
+    bench.fill(suite, lambda cell: 0.812 if cell.arm.optimizer == "Muon" else 0.5)
+    row = only(bench, suite)
+    assert row["sentence"] == (
+        "Muon minus AdamW: +31.2 points accuracy over 4 models x 3 strategies, 1 seed: not resolved with one seed."
+    )
+    assert row["half_width"] == math.inf
+    assert math.isnan(row["p_holm"])
+    assert not row["resolved"]
+
+
+def test_the_interval_is_that_of_differences_per_seed_averaged_over_pairs(bench):
+    suite = bench.suite(models=("a", "b"), seeds=4, contrasts=[bench.contrast("muon", "adamw")])
+    noise = stream(0, "noise").normal(0.5, 0.05, size=(2, 2, 4))
+    place = {"a": 0, "b": 1, "adamw": 0, "muon": 1}
+    bench.fill(suite, lambda cell: noise[place[cell.arm.model], place[cell.arm.optimizer], cell.seed])
+    mean, width = t_interval((noise[:, 1] - noise[:, 0]).mean(axis=0))
+    row = only(bench, suite)
+    assert (row["estimate"], row["half_width"]) == (pytest.approx(mean), pytest.approx(width))
+    assert (row["low"], row["high"]) == (pytest.approx(mean - width), pytest.approx(mean + width))
+
+
+def test_pairing_resolves_one_point_under_seed_noise_of_five(bench):
+    suite = bench.suite(seeds=8, contrasts=[bench.contrast("muon", "adamw")])
+    shared = stream(0, "shared").normal(0.5, 0.05, size=8)
+    own = stream(0, "own").normal(0.0, 0.003, size=(2, 8))
+    bench.fill(
+        suite,
+        lambda cell: (
+            shared[cell.seed]
+            + own[int(cell.arm.optimizer == "muon"), cell.seed]
+            + 0.01 * (cell.arm.optimizer == "muon")
+        ),
+    )
+    row = only(bench, suite)
+    assert row["resolved"]
+    assert row["sentence"].endswith("n = 8 seeds, p < 0.001: resolved.")
+
+
+def test_what_is_not_resolved_says_how_many_seeds_would_do(bench):
+    suite = bench.suite(
+        ("adamw", "muon", "sam"), seeds=4, contrasts=[bench.contrast("muon", "adamw"), bench.contrast("sam", "adamw")]
+    )
+    noise = stream(1, "noise").normal(0.5, 0.05, size=(3, 4))
+    bench.fill(suite, lambda cell: noise[["adamw", "muon", "sam"].index(cell.arm.optimizer), cell.seed])
+    row = contrasts(bench, suite).iloc[0]
+    assert not row["resolved"]
+    assert f"not resolved; {row['seeds_needed']:.0f} seeds would resolve a difference of 1 point." in row["sentence"]
+    assert "Holm p = " in row["sentence"]
+    assert row["seeds_needed"] == seeds_needed(float(row["sd"]), 0.01, level=0.05 / 2)
+
+
+def test_holm_runs_over_all_declared_contrasts(bench):
+    declared = [bench.contrast("muon", "adamw"), bench.contrast("sam", "adamw"), bench.contrast("x", "adamw")]
+    suite = bench.suite(("adamw", "muon", "sam"), seeds=3, contrasts=declared)
+    noise = {"adamw": [0.1, 0.2, 0.3], "muon": [0.4, 0.52, 0.61], "sam": [0.2, 0.25, 0.6]}
+    bench.fill(suite, lambda cell: noise[cell.arm.optimizer][cell.seed])
+    table = contrasts(bench, suite)
+    assert table["p_holm"].iloc[0] == pytest.approx(3 * table["p"].iloc[0])
+    assert table["p_holm"].iloc[1] == pytest.approx(2 * table["p"].iloc[1])
+
+
+def test_missing_pairs_are_said_and_left_out(bench):
+    suite = bench.suite(models="abcd", contrasts=[bench.contrast("muon", "adamw")])
+    lost = {("b", "muon"), ("c", "adamw"), ("c", "muon")}
+    bench.fill(suite, lambda cell: None if (cell.arm.model, cell.arm.optimizer) in lost else 0.5)
+    row = only(bench, suite)
+    assert row["estimate"] == 0.0
+    assert row["pairs"] == 2
+    assert row["sentence"].endswith("not resolved with one seed (2 of 4 pairs missing).")
+
+
+def test_seeds_that_lack_a_pair_are_said_and_left_out(bench):
+    suite = bench.suite(models="ab", seeds=3, contrasts=[bench.contrast("muon", "adamw")])
+    # Model b is the one where muon is much better: a ragged average would move with what is missing.
+    bench.fill(
+        suite,
+        lambda cell: (
+            None
+            if (cell.arm.model, cell.seed) == ("b", 2)
+            else 0.5 + 0.2 * (cell.arm.model == "b") * (cell.arm.optimizer == "muon")
+        ),
+    )
+    row = only(bench, suite)
+    assert (row["estimate"], row["n"], row["pairs"]) == (pytest.approx(0.1), 2, 2)
+    assert "(1 of 3 seeds incomplete)" in row["sentence"]
+
+
+def test_a_contrast_without_records_says_so(bench):
+    suite = bench.suite(models="ab", contrasts=[bench.contrast("muon", "adamw")])
+    row = only(bench, suite)
+    assert row["sentence"] == "muon minus adamw: no accuracy to compare yet over 2 models (2 of 2 pairs missing)."
+    assert (row["n"], row["pairs"]) == (0, 0)
+
+
+def test_a_contrast_without_arms_says_so(bench):
+    suite = bench.suite(contrasts=[bench.contrast("sam", "adamw")])
+    bench.fill(suite, lambda cell: 0.5)
+    assert only(bench, suite)["sentence"].endswith("the suite has no two arms that differ in this alone.")
+
+
+def test_a_diverged_cell_counts_as_accuracy_zero(bench):
+    suite = bench.suite(seeds=2, contrasts=[bench.contrast("muon", "adamw")])
+    for cell in suite.cells():
+        if cell.arm.optimizer == "muon" and cell.seed == 1:
+            bench.write(cell, None, outcome="diverged")
+        else:
+            bench.write(cell, 0.6)
+    row = only(bench, suite)
+    assert row["estimate"] == pytest.approx(-0.3)
+    assert row["n"] == 2
+    assert row["sentence"].endswith("(1 diverged cell counts as accuracy 0).")
+
+
+def test_a_diverged_cell_leaves_no_average_likelihood(bench):
+    suite = bench.suite(seeds=2, contrasts=[bench.contrast("muon", "adamw", metric="test_nll")])
+    for cell in suite.cells():
+        if cell.arm.optimizer == "muon" and cell.seed == 1:
+            bench.write(cell, None, outcome="diverged")
+        else:
+            bench.write(cell, result={"test_nll": 0.6})
+    row = only(bench, suite)
+    assert math.isnan(row["estimate"])
+    assert not row["resolved"]
+    assert row["sentence"] == (
+        "muon minus adamw: no average test_nll, n = 2 seeds: not resolved (1 diverged cell counts as test_nll inf)."
+    )
+
+
+def test_running_out_of_memory_is_a_missing_pair(bench):
+    suite = bench.suite(models="ab", contrasts=[bench.contrast("muon", "adamw")])
+    for cell in suite.cells():
+        out = (cell.arm.model, cell.arm.optimizer) == ("b", "muon")
+        bench.write(cell, None if out else 0.5, outcome="out_of_memory" if out else "completed")
+    assert "(1 of 2 pairs missing)" in only(bench, suite)["sentence"]
+
+
+def test_times_taken_beside_others_are_never_resolved(bench):
+    suite = bench.suite(seeds=3, contrasts=[bench.contrast("muon", "adamw", metric="step_seconds")])
+    for cell in suite.cells():
+        seconds = 1.0 + 0.01 * cell.seed + 2.0 * (cell.arm.optimizer == "muon")
+        bench.write(cell, measured={"step_seconds": seconds, "contended": True})
+    row = only(bench, suite)
+    assert row["estimate"] == pytest.approx(2.0)
+    assert not row["resolved"]
+    assert row["sentence"].endswith("n = 3 seeds: measured beside other running cells, so not ranked.")
+
+
+def test_other_metrics_keep_their_unit(bench):
+    suite = bench.suite(seeds=3, contrasts=[bench.contrast("muon", "adamw", metric="test_nll")])
+    bench.fill(suite, lambda cell: 0.5)
+    for cell in suite.cells():
+        nll = 0.9 - 0.25 * (cell.arm.optimizer == "muon") + 0.01 * cell.seed * (cell.arm.optimizer == "muon")
+        bench.write(cell, result={"test_nll": nll})
+    assert "-0.24 nats test_nll [-0.265, -0.215], n = 3 seeds" in only(bench, suite)["sentence"]
+
+
+def test_the_error_of_one_pair_is_that_of_mcnemar(bench):
+    suite = bench.suite(contrasts=[bench.contrast("muon", "adamw")])
+    adamw, muon = suite.cells()
+    left = np.array([1, 1, 0, 0, 1, 0, 1, 1, 0, 1], dtype=bool)
+    right = np.array([1, 0, 1, 0, 0, 0, 1, 0, 0, 1], dtype=bool)
+    bench.write(adamw, right.mean(), correct=right.tolist())
+    bench.write(muon, left.mean(), correct=left.tolist())
+    b, c, n = 3, 1, 10
+    expected = math.sqrt(b + c - (b - c) ** 2 / n) / n * math.sqrt(n / (n - 1))
+    assert only(bench, suite)["question_se"] == pytest.approx(expected)
+
+
+def test_a_question_hard_for_all_models_is_counted_once(bench):
+    suite = bench.suite(models="abcd", contrasts=[bench.contrast("muon", "adamw")])
+    verdicts = stream(0, "verdicts").random(50) < 0.4
+    for cell in suite.cells():
+        correct = verdicts if cell.arm.optimizer == "muon" else np.zeros(50, dtype=bool)
+        bench.write(cell, correct.mean(), correct=correct.tolist())
+    # Four copies of the same answers say no more than one.
+    assert only(bench, suite)["question_se"] == pytest.approx(verdicts.std(ddof=1) / math.sqrt(50))
+
+
+def test_a_diverged_model_is_wrong_about_every_question(bench):
+    suite = bench.suite(contrasts=[bench.contrast("muon", "adamw")])
+    adamw, muon = suite.cells()
+    bench.write(adamw, 0.5, correct=[True, False] * 10)
+    bench.write(muon, None, outcome="diverged")
+    assert only(bench, suite)["question_se"] == pytest.approx(np.std([0, 1] * 10, ddof=1) / math.sqrt(20))
+
+
+def test_questions_that_differ_are_not_paired(bench):
+    suite = bench.suite(contrasts=[bench.contrast("muon", "adamw")])
+    adamw, muon = suite.cells()
+    bench.write(adamw, 0.5, correct=[True, False])
+    bench.write(muon, 0.5, correct=[True, False, True])
+    assert math.isnan(only(bench, suite)["question_se"])
+
+
+def test_a_budget_is_an_axis(bench):
+    suite = bench.suite(
+        budgets=({"steps": 300}, {"passes": 600}),
+        contrasts=[bench.contrast("600 passes", "300 steps", axis="budget")],
+    )
+    bench.fill(suite, lambda cell: 0.7 if "passes" in cell.arm.budget else 0.5)
+    row = only(bench, suite)
+    assert row["estimate"] == pytest.approx(0.2)
+    assert "over 2 optimizers" in row["sentence"]

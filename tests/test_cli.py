@@ -1,0 +1,360 @@
+"""The verbs, their exit codes, and what they import."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import optbench
+import optbench.commands.run
+from optbench.cli import main
+from optbench.executors.jobs import Job
+from optbench.executors.local import Event, Summary
+from optbench.store import Record, Store
+from optbench.suite import load_suite
+from optbench.yamlfile import read
+
+SUITE = """\
+name: small
+question: Which optimizer?
+models: [phi-nano]
+tasks: [arithmetic]
+strategies: [uniform]
+optimizers: [adamw, sam]
+budget: {passes: 10}
+training: {batch_size: 8}
+contrasts: [{of: {optimizer: sam}, minus: {optimizer: adamw}}]
+"""
+HEAVY = ("torch", "transformers", "datasets", "scipy.stats")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text(SUITE, encoding="utf-8")
+    return tmp_path
+
+
+class Said:
+    """What a verb said, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Said]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    def called(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["optbench", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return called
+
+
+def record(key: str, outcome: str = "completed") -> Record:
+    measured = {"total_seconds": 3.0, "contended": False, "provenance": {"device": "cpu", "precision": "float32"}}
+    return Record(key, {}, outcome, {"accuracy": 0.5} if outcome == "completed" else {}, {}, {}, measured)
+
+
+def finish(results: str = "results/runs", *outcomes: str) -> None:
+    """Leaves records of the first cells of the suite."""
+    for cell, outcome in zip(load_suite("x.yaml").cells(), outcomes, strict=False):
+        Store(results).write(record(cell.key, outcome), lambda folder: None)
+
+
+# plan, status, report
+
+
+def test_plan_counts_cells_what_is_done_and_what_is_left(call: Call) -> None:
+    before = call("plan", "x.yaml", "--format", "json").json
+    assert (before["cells"], before["done"], before["remaining"]["runs"]) == (2, 0, 2)
+    assert before["remaining"]["steps"] == 15
+    assert before["remaining"]["seconds"] is None
+    assert [arm["steps"] for arm in before["arms"]] == [10, 5]
+    finish("results/runs", "completed")
+    after = call("plan", "x.yaml", "--format", "json").json
+    assert (after["cells"], after["done"], after["remaining"]["runs"], after["remaining"]["steps"]) == (2, 1, 1, 5)
+    assert after["remaining"]["flops"] == pytest.approx(before["remaining"]["flops"] - before["arms"][0]["flops"])
+
+
+def test_plan_expects_what_is_left_to_take_as_long_as_what_is_done_took(call: Call) -> None:
+    finish("results/runs", "completed")
+    plan = call("plan", "x.yaml", "--format", "json").json
+    done, left = (arm["flops"] for arm in plan["arms"])
+    assert plan["remaining"]["seconds"] == pytest.approx(3.0 * left / done)
+
+
+def test_plan_in_a_terminal_says_the_same(call: Call) -> None:
+    said = call("plan", "x.yaml")
+    assert said.code == 0
+    assert "phi-nano/arithmetic/uniform/sam" in said.out
+    assert "small: 2 cells, 0 done, 2 to run: 15 steps" in said.out
+
+
+def test_cells_of_the_same_content_are_one_run(call: Call) -> None:
+    Path("x.yaml").write_text(SUITE.replace("{passes: 10}", "[{passes: 10}, {steps: 10}]"), encoding="utf-8")
+    plan = call("plan", "x.yaml", "--format", "json").json
+    assert (plan["cells"], plan["remaining"]["runs"]) == (4, 3)
+
+
+def test_status_counts_outcomes(call: Call) -> None:
+    finish("elsewhere", "diverged")
+    status = call("status", "x.yaml", "--results", "elsewhere", "--format", "json").json
+    assert (status["cells"], status["done"], status["outcomes"]) == (2, 1, {"diverged": 1, "missing": 1})
+    assert [arm["outcomes"] for arm in status["arms"]] == [{"diverged": 1}, {"missing": 1}]
+    assert "small: 1 of 2 cells done (1 diverged, 1 missing)" in call("status", "x.yaml", "--results", "elsewhere").out
+
+
+@pytest.mark.parametrize("format", ["table", "markdown", "csv", "json", "latex"])
+def test_report_comes_in_every_format(format: str, call: Call) -> None:
+    finish("results/runs", "completed", "completed")
+    said = call("report", "x.yaml", "--format", format)
+    assert (said.code, said.err) == (0, "")
+    assert "sam" in said.out
+
+
+def test_report_in_json_is_the_promised_object(call: Call) -> None:
+    finish("results/runs", "completed", "completed")
+    report = call("report", "x.yaml", "--format", "json").json
+    first = report["arms"][0]
+    assert (report["suite"], first["name"], first["budget"]) == (
+        "small",
+        "phi-nano/arithmetic/uniform/adamw",
+        {"passes": 10},
+    )
+    assert first["metrics"]["accuracy"] == {"mean": 0.5, "half_width": None, "n": 1}
+    assert [contrast["name"] for contrast in report["contrasts"]] == ["sam minus adamw"]
+
+
+@pytest.mark.parametrize("verb", ["plan", "status", "report"])
+def test_reading_verbs_write_nothing(verb: str, folder: Path, call: Call) -> None:
+    assert call(verb, "x.yaml").code == 0
+    assert [path.name for path in folder.iterdir()] == ["x.yaml"]
+
+
+def test_only_narrows_every_verb(call: Call) -> None:
+    assert call("plan", "x.yaml", "--only", "optimizer=sam", "--format", "json").json["cells"] == 1
+    assert call("status", "x.yaml", "--only", "optimizer=s*", "--format", "json").json["cells"] == 1
+
+
+def test_an_overrides_file_makes_other_cells(call: Call) -> None:
+    Path("o.yaml").write_text("- set: {optimizer: {rule: {lr: 0.5}}}\n", encoding="utf-8")
+    finish("results/runs", "completed", "completed")
+    assert call("status", "x.yaml", "--format", "json").json["done"] == 2
+    assert call("status", "x.yaml", "--overrides", "o.yaml", "--format", "json").json["done"] == 0
+
+
+# run
+
+
+class Executor:
+    """Stands in for the executor: writes records for the cells whose optimizer is not in `failing`."""
+
+    def __init__(self, failing: tuple[str, ...] = (), interrupt: bool = False) -> None:
+        self.failing, self.interrupt = failing, interrupt
+        self.calls: list[dict[str, Any]] = []
+
+    def __call__(self, cells: Any, results: Path, *, workers: int, threads: int, on_event: Any) -> Summary:
+        self.calls.append({"workers": workers, "threads": threads, "cells": len(cells)})
+        summary = Summary(total=len(cells), already=0)
+        for cell in cells:
+            job = Job("cell", cell.key, cell.arm.name, {}, 1)
+            if cell.arm.optimizer in self.failing:
+                log = Path("some.log")
+                summary.failed[job.name] = ("ValueError: broken", log)
+                on_event(Event("failed", job, reason="ValueError: broken", log=log))
+                continue
+            Store(results).write(record(cell.key), lambda folder: None)
+            on_event(Event("done", job, outcome="completed"))
+            if self.interrupt:
+                raise KeyboardInterrupt
+        return summary
+
+
+def use(executor: Executor, monkeypatch: pytest.MonkeyPatch) -> Executor:
+    monkeypatch.setattr(optbench.commands.run, "execute", executor)
+    return executor
+
+
+def test_run_ends_with_the_report_and_exit_code_0(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(Executor(), monkeypatch)
+    said = call("run", "x.yaml", "--format", "json")
+    assert said.code == 0
+    assert said.json["suite"] == "small"
+    assert "2 of 2 cells have records" in said.err
+
+
+def test_run_with_failed_cells_names_their_logs_and_exits_with_1(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(Executor(failing=("sam",)), monkeypatch)
+    said = call("run", "x.yaml")
+    assert said.code == 1
+    assert "1 of 2 cells have records" in said.err
+    assert "phi-nano/arithmetic/uniform/sam: ValueError: broken (log: some.log)" in said.err
+
+
+def test_ctrl_c_exits_with_130_and_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(Executor(interrupt=True), monkeypatch)
+    said = call("run", "x.yaml")
+    assert (said.code, said.out) == (130, "")
+    last = said.err.splitlines()[-1]
+    assert last == "interrupted: 1 of 2 cells are done; the same command again continues"
+
+
+@pytest.mark.parametrize(("arguments", "workers"), [((), 3), (("--workers", "5"), 5)])
+def test_workers_are_those_of_the_suite_unless_told(
+    arguments: tuple[str, ...], workers: int, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("x.yaml").write_text(SUITE + "execution: {workers: 3, threads: 2}\n", encoding="utf-8")
+    executor = use(Executor(), monkeypatch)
+    call("run", "x.yaml", *arguments)
+    assert executor.calls == [{"workers": workers, "threads": 2, "cells": 2}]
+
+
+def test_no_workers_are_refused(call: Call) -> None:
+    assert call("run", "x.yaml", "--workers", "0").code == 2
+
+
+# list, show, schema
+
+
+def test_list_names_every_preset_and_metric(call: Call) -> None:
+    from optbench.axes import AXES
+    from optbench.metrics.columns import COLUMNS
+
+    text = call("list").out
+    content = call("list", "--format", "json").json
+    for axis in AXES.values():
+        assert list(content["presets"][axis.plural]) == list(axis.presets)
+        assert all(f"  {name} " in text for name in axis.presets)
+    assert list(content["metrics"]) == list(COLUMNS)
+    assert all(content["metrics"][name]["doc"] in text for name in COLUMNS)
+
+
+def test_show_states_the_full_spec_which_is_the_preset_again(call: Call) -> None:
+    from optbench.axes import AXES
+    from optbench.problems import check
+
+    for axis in AXES.values():
+        for name, fields in axis.presets.items():
+            Path("shown.yaml").write_text(call("show", name).out, encoding="utf-8")
+            shown = read("shown.yaml").value[axis.name]
+            spec = check(shown, axis.spec)
+            assert set(shown.value) == set(type(spec).model_fields)
+            assert check(shown, axis.spec) == type(spec).model_validate(fields)
+
+
+def test_schema_is_json_and_knows_the_fields_of_every_axis(call: Call) -> None:
+    schema = call("schema").json
+    assert schema["additionalProperties"] is False
+    assert "NaN" not in json.dumps(schema)
+    references = [part["$ref"] for part in _parts(schema) if "$ref" in part]
+    assert all(reference.rsplit("/", 1)[1] in schema["$defs"] for reference in references)
+    optimizers = schema["properties"]["optimizers"]["items"]["anyOf"]
+    assert "functional_sam" in optimizers[0]["enum"]
+    assert {"name", "preset", "sweep", "rule"} <= set(schema["$defs"]["OptimizerSpecEntry"]["properties"])
+    assert "steps" not in schema["$defs"]["Training"]["properties"]
+
+
+def _parts(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        return [value, *(part for item in value.values() for part in _parts(item))]
+    return [part for item in value for part in _parts(item)] if isinstance(value, list) else []
+
+
+# processes
+
+
+def python(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **variables}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+
+
+def test_python_m_optbench_is_optbench() -> None:
+    said = python("-m", "optbench", "plan", "nowhere.yaml")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == "nowhere.yaml: no such file\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["plan", "x.yaml"], ["status", "x.yaml"], ["report", "x.yaml"], ["list"], ["show", "sam"], ["schema"]]
+)
+def test_nothing_but_run_imports_torch(arguments: list[str]) -> None:
+    finish("results/runs", "completed", "completed")
+    code = (
+        "import sys\nfrom optbench.cli import main\n"
+        f"sys.argv = ['optbench', *{arguments!r}]\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
+    )
+    said = python("-c", code)
+    assert said.stderr.splitlines()[-1:] == ["[]"], said.stderr
+
+
+def test_help_is_there_within_three_tenths_of_a_second_and_imports_nothing_heavy() -> None:
+    def once() -> float:
+        start = time.perf_counter()
+        assert python("-m", "optbench", "--help").returncode == 0
+        return time.perf_counter() - start
+
+    code = "import sys, optbench.cli\nprint([n for n in ('pydantic', 'rich', 'ruamel', 'numpy') if n in sys.modules])"
+    assert python("-c", code).stdout == "[]\n"
+    assert min(once() for _ in range(5)) < 0.3
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = f"{sys.executable} -m optbench list --format json | head -c 1; echo ${{PIPESTATUS[0]}}"
+    said = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout == "{0\n"
+    assert said.stderr == ""
+
+
+def test_keys_are_the_same_in_every_process() -> None:
+    first, second = (
+        python("-m", "optbench", "plan", "x.yaml", "--format", "json", PYTHONHASHSEED=seed).stdout for seed in "12"
+    )
+    assert json.loads(first)["cells"] == 2
+    assert first == second
+
+
+# the package
+
+
+def test_the_public_names_are_there_and_import_nothing_until_they_are_asked_for() -> None:
+    assert set(optbench.__all__) <= set(dir(optbench))
+    assert optbench.load_suite is load_suite
+    assert all(getattr(optbench, name) is not None for name in optbench.__all__)
+    assert python(
+        "-c", "import sys, optbench; print('torch' in sys.modules, len(optbench.__version__) > 0)"
+    ).stdout == ("False True\n")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        optbench.nothing  # noqa: B018
+
+
+def test_run_and_report_stay_functions_when_the_modules_of_these_names_are_imported() -> None:
+    import optbench.report.frame
+    import optbench.run
+
+    assert callable(optbench.run)
+    assert callable(optbench.report)
+    finish("results/runs", "completed", "completed")
+    assert list(optbench.report(load_suite("x.yaml"))["optimizer"]) == ["adamw", "sam"]

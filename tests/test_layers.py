@@ -1,0 +1,136 @@
+"""Imports point one way; whoever only reads suites and records never loads torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "optbench"
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+HEAVY = {"torch", "transformers", "datasets", "wandb"}
+LOADS_TORCH = {
+    "optbench.oracle",
+    "optbench.train",
+    "optbench.evaluation",
+    "optbench.models.building",
+    "optbench.models.generation",
+    "optbench.models.head",
+    "optbench.models.language_model",
+    "optbench.models.roles",
+    "optbench.optim.adam",
+    "optbench.optim.build",
+    "optbench.optim.newton_schulz",
+    "optbench.optim.torch_rule",
+    "optbench.metrics.cost",
+    "optbench.run",
+}
+"""The modules that are imported only where something is trained; all others load without torch."""
+
+
+def imports(path, *, everywhere):
+    """Names of imported modules: at module level outside `if TYPE_CHECKING`, or everywhere."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else tree.body
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            # `from optbench import cost` imports optbench.cost.
+            yield from (f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}" in MODULES)
+
+
+def ours(name, *, everywhere=True):
+    return {found for found in imports(MODULES[name], everywhere=everywhere) if found.startswith("optbench")}
+
+
+def below(package):
+    return [name for name in MODULES if name.startswith(f"optbench.{package}.")]
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - LOADS_TORCH))
+def test_loads_without_torch(name):
+    found = set(imports(MODULES[name], everywhere=False))
+    assert not {word.split(".")[0] for word in found} & HEAVY
+    assert not found & LOADS_TORCH, "imports, at module level, a module that loads torch"
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("optbench.oracle", {"optbench.models.language_model"}),
+        ("optbench.train", {"optbench.oracle", "optbench.optim.base"}),
+        ("optbench.rng", set()),
+        ("optbench.spec", set()),
+        ("optbench.store", {"optbench.errors"}),
+        ("optbench.order", {"optbench.rng"}),
+        ("optbench.tasks.base", {"optbench.oracle", "optbench.models.language_model"}),
+        ("optbench.strategies.base", {"optbench.tasks.base"}),
+        ("optbench.optim.base", {"optbench.oracle"}),
+    ],
+)
+def test_the_foundations_import_nothing_else(name, allowed):
+    assert ours(name) <= allowed
+
+
+def test_only_executors_and_commands_import_run():
+    users = {name for name in MODULES if "optbench.run" in ours(name)}
+    assert users <= {*below("executors"), *below("commands"), "optbench.api"}
+
+
+def test_reports_know_suites_and_records_only():
+    allowed = ("optbench.report", "optbench.store", "optbench.suite", "optbench.errors", "optbench.metrics.columns")
+    for name in below("report"):
+        assert all(found.startswith(allowed) for found in ours(name)), name
+
+
+def test_rules_ascents_and_estimators_know_neither_models_nor_tasks():
+    banned = ("optbench.tasks", "optbench.strategies", "optbench.report", "optbench.suite", "optbench.train")
+    for name in [*below("optim"), *below("optim.rules")]:
+        assert not [found for found in ours(name) if found.startswith(banned)], name
+        if name != "optbench.optim.build":
+            assert not [found for found in ours(name) if found.startswith("optbench.models")], name
+
+
+@pytest.mark.parametrize("package", ["optim.rules", "strategies", "tasks"])
+def test_plug_ins_never_import_each_other(package):
+    plug_ins = {name for name in below(package) if "kind: Literal[" in MODULES[name].read_text(encoding="utf-8")}
+    plug_ins -= {"optbench.strategies.probe_spec"}
+    assert plug_ins
+    for name in plug_ins:
+        assert not ours(name) & (plug_ins - {name}), name
+
+
+def test_no_pickle_no_remote_code_no_seeding_outside_its_place():
+    for name, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        assert "pickle" not in set(imports(path, everywhere=True)), name
+        assert "trust_remote_code=True" not in text, name
+        assert "torch.load(" not in text and "allow_pickle=True" not in text, name
+        if name not in ("optbench.rng", "optbench.oracle"):
+            assert "manual_seed(" not in text, name
+
+
+def test_files_are_of_readable_length():
+    lengths = sorted(len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES.values())
+    assert lengths[-1] <= 400
+
+
+@pytest.mark.parametrize("words", [["--help"], ["list"], ["plan", "SMOKE"], ["status", "SMOKE"], ["report", "SMOKE"]])
+def test_commands_that_only_read_never_load_torch(words, tmp_path):
+    smoke = str(PACKAGE.parent / "suites" / "smoke.yaml")
+    argv = ["optbench", *[smoke if word == "SMOKE" else word for word in words]]
+    if words[0] in ("plan", "status", "report"):
+        argv += ["--results", str(tmp_path)]
+    code = (
+        f"import sys; sys.argv = {argv!r}\nfrom optbench.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules), 'torch was loaded'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
