@@ -36,6 +36,8 @@ class Training(Spec):
     schedule: Schedule = Schedule()
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"
+    evaluate: Literal["test", "validation"] = "test"
+    """The split that accuracy is taken on: hyper-parameters are chosen on validation, and never on test."""
 
     def identity(self) -> dict[str, Any]:
         """The fields; a micro-batch that holds the whole batch is no micro-batch, whatever its size."""

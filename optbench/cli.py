@@ -66,14 +66,19 @@ def run(
     format: ReportText = "table",
 ) -> None:
     """Run the cells of a suite that have no record yet, then report."""
-    from optbench.commands.run import run as ran
+    try:
+        from optbench.commands.run import run as ran
 
-    loaded = _suite(suite, overrides, only)
-    outcome = ran(loaded, _folder(results), workers=loaded.execution.workers if workers is None else workers)
-    if outcome.interrupted:
-        raise typer.Exit(1)
-    _print(_report(loaded, results, format))
+        loaded = _suite(suite, overrides, only)
+        outcome = ran(loaded, _folder(results), workers=loaded.execution.workers if workers is None else workers)
+    except KeyboardInterrupt:
+        print("interrupted before the first cell; the same command again continues", file=sys.stderr)
+        raise typer.Exit(130) from None
+    if not outcome.interrupted:
+        _print(_report(loaded, results, format))
     print(outcome.text, file=sys.stderr)
+    if outcome.interrupted:
+        raise typer.Exit(130)
     raise typer.Exit(0 if outcome.complete else 1)
 
 

@@ -8,6 +8,7 @@ elementwise work is left out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,12 @@ def training_flops(dimensions: Dimensions, optimizer: Any, work: Work, *, steps:
     return passes + steps * update
 
 
+@lru_cache(maxsize=64)
 def mean_work(model: Any, task: Any, batch_size: int) -> Work:
-    """The expected work of one batch of the un-enlarged training set, from lengths alone (no model is built)."""
+    """The expected work of one batch of the un-enlarged training set, from lengths alone: no model is built.
+
+    Remembered, for every arm of a suite asks, and encoding a training set takes its time.
+    """
     lengths, supervised = task.token_counts(model.tokenizer())
     pairs = np.square(lengths.astype(np.float64)).mean()
     return Work(*(float(batch_size * x) for x in (lengths.mean(), pairs, supervised.mean())))

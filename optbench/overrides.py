@@ -97,9 +97,10 @@ def _check_changes(node: Node, some_arms: bool) -> None:
     if not any(change.value for change in changes.value.values()):
         raise changes.place.problem(f"changes nothing; allowed: {', '.join([*AXES, 'training'])}")
     training = changes.value.get("training")
-    if some_arms and training is not None and "precision" in training.value:
-        key = training.value["precision"].key
-        raise key.problem("differs between arms; precision is one setting of the whole suite")
+    for name in ("precision", "evaluate"):
+        if some_arms and training is not None and name in training.value:
+            key = training.value[name].key
+            raise key.problem("would differ between arms, which could not be compared; set it for the whole suite")
 
 
 def applied(node: Node, part: str, overrides: Sequence[Override]) -> Node:

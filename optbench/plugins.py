@@ -30,4 +30,6 @@ def one_of(table: dict[str, type[Spec]]) -> Any:
 
 
 def _kind_of(value: Any) -> Any:
-    return value.get("kind") if isinstance(value, dict) else value.kind
+    if isinstance(value, dict):
+        return value.get("kind")
+    return value.dump()["kind"] if isinstance(value, Spec) else None

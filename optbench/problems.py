@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from optbench.errors import UserError, suggestion
 from optbench.fields import Spot, allowed_kinds, field_names, follow, nested_names
-from optbench.yamlfile import Node, Place
+from optbench.yamlfile import Node, Place, Refused
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Problems:
 
     def add(self, place: Place, what: str) -> None:
         """Notes that `what` is wrong at `place`."""
-        self._lines[str(place.problem(what))] = (place.file, place.line)
+        self._lines[place.message(what)] = (place.file, place.line)
 
     @contextmanager
     def collected(self) -> Iterator[None]:
@@ -42,14 +42,6 @@ class Problems:
         """Raises one UserError with all messages, in the order of files and lines, where there are any."""
         if self._lines:
             raise UserError("\n".join(sorted(self._lines, key=lambda line: self._lines[line])))
-
-
-class Refused(UserError):
-    """A value that does not fit its type: every problem with its place."""
-
-    def __init__(self, found: list[tuple[Place, str]]) -> None:
-        super().__init__("\n".join(str(place.problem(what)) for place, what in found))
-        self.found = found
 
 
 def check(node: Node, kind: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from optbench.rng import seed_torch, stream_seed
 from optbench.store import CURVES, QUESTIONS, WEIGHTS, Record, Store
 from optbench.strategies.base import Plan, Trajectories
 from optbench.strategies.probe import ProbeRun
-from optbench.tasks.base import Prepared, Task
+from optbench.tasks.base import Example, Prepared, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,6 @@ class _Made:
 
 
 def _train_and_measure(cell: CellSpec, root: Path, *, device: str, progress: Progress | None) -> _Made:
-    import torch
 
     from optbench.models.roles import parameters_of
     from optbench.optim.schedules import schedule_of
@@ -131,7 +130,8 @@ def _train_and_measure(cell: CellSpec, root: Path, *, device: str, progress: Pro
         observers=[] if progress is None else [lambda done: progress(done, training.steps)],
     )
     peak = cost_metrics.peak_bytes(device)
-    outcome, result, files = _evaluated(history, model, task, optimizer)
+    examples = task.test if training.evaluate == "test" else task.validation
+    outcome, result, files = _evaluated(history, model, task, examples, optimizer)
     work = cost.Work.of(prepared, batches.rows_seen())
     flops = cost.training_flops(cell.model.dimensions(), cell.optimizer, work, steps=len(history.losses))
     result |= cost_metrics.counted(
@@ -178,16 +178,16 @@ class _Batches:
 
 
 def _evaluated(
-    history: History, model: LanguageModel, task: Task, optimizer: Optimizer
+    history: History, model: LanguageModel, task: Task, examples: Sequence[Example], optimizer: Optimizer
 ) -> tuple[str, dict[str, float], dict[str, Any]]:
     """Outcome, results and question table; a model whose loss is not finite has no accuracy."""
     finite = [loss for loss in history.losses if np.isfinite(loss)]
     result = {"final_loss": float(np.mean(finite[-10:]))} if finite else {}
     if history.diverged_at is None:
         with optimizer.rule.evaluating():
-            nll = accuracy.test_nll(model, task)
+            nll = accuracy.solution_nll(model, task, examples)
             if np.isfinite(nll):
-                answered, questions = accuracy.answers(model, task)
+                answered, questions = accuracy.answers(model, task, examples)
                 return "completed", {**result, "test_nll": nll, **answered}, {QUESTIONS: questions}
     at = len(history.losses) if history.diverged_at is None else history.diverged_at
     return "diverged", {"diverged_at": float(at)}, {}

@@ -22,6 +22,9 @@ class Spec(BaseModel):
     revision: ClassVar[int] = 1
     """Raised whenever the code behind this spec, or one of its defaults, changes the numbers it makes."""
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     def identity(self) -> dict[str, Any]:
         """What the numbers depend on, as plain JSON data: see the module's docstring."""
         content: dict[str, Any] = {}
@@ -38,7 +41,6 @@ class Spec(BaseModel):
             by_content = any(isinstance(mark, ByContent) for mark in field.metadata)
             content[name] = content_hash(Path(value)) if by_content and value else plain(value)
         return content
-
 
     def dump(self) -> dict[str, Any]:
         """Every field as strict JSON data (an infinite number as a string), from which the spec can be read again."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,14 @@ class Arm:
         names = {axis: name for axis, name in self.axes().items() if axis != "budget"}
         return {"name": self.name, **names, "budget": dict(self.budget), "steps": self.training.steps}
 
+    @contextmanager
+    def blaming(self, axis: str) -> Iterator[None]:
+        """Puts file, line and entry of an axis before what a UserError raised inside says."""
+        try:
+            yield
+        except (OSError, UserError) as error:
+            raise self.places[axis].problem(f": {error}") from error
+
     def specs(self) -> dict[str, Any]:
         """The specs by axis."""
         return {
@@ -77,10 +86,8 @@ class Cell:
             return self.spec.key
         except (OSError, UserError):
             for axis, spec in self.arm.specs().items():
-                try:
+                with self.arm.blaming(axis):
                     spec.identity()
-                except (OSError, UserError) as error:
-                    raise self.arm.places[axis].problem(f": {error}") from error
             raise
 
 
@@ -250,6 +257,11 @@ class _Arms:
         specs, places = {}, {}
         for axis, entry in chosen.items():
             specs[axis], places[axis] = self._part(axis, entry, meet)
+        if specs["strategy"].rewrites and not specs["task"].can_rewrite:
+            raise places["strategy"].problem(
+                f": {names['strategy']} needs new examples, and the task {names['task']} cannot write any: give it a "
+                "`rewriter` with a local language model, or upsample instead"
+            )
         base = changes.applied(self.training, "training", [self.overrides[index] for index in meet])
         training = _trained(base, 1)
         arms = []

@@ -28,10 +28,14 @@ class Place:
     line: int
     label: str
 
-    def problem(self, what: str) -> UserError:
-        """The error that says `what` is wrong here: `suites/x.yaml:12: optimizers[1].lrr is unknown`."""
+    def message(self, what: str) -> str:
+        """What is wrong here: `suites/x.yaml:12: optimizers[1].lrr is unknown`."""
         joint = "" if what.startswith(":") else " "
-        return UserError(f"{self.file}:{self.line}: {(self.label or 'the file')}{joint}{what}")
+        return f"{self.file}:{self.line}: {(self.label or 'the file')}{joint}{what}"
+
+    def problem(self, what: str) -> Refused:
+        """The error that says so."""
+        return Refused([(self, what)])
 
     def inside(self, key: str | int, line: int | None = None) -> Place:
         """The place of an item of a mapping or a list; on the same line unless told."""
@@ -40,6 +44,14 @@ class Place:
         else:
             label = f"{self.label}.{key}" if self.label else key
         return Place(self.file, self.line if line is None else line, label)
+
+
+class Refused(UserError):
+    """Values that cannot be taken: what is wrong, each with its place."""
+
+    def __init__(self, found: list[tuple[Place, str]]) -> None:
+        super().__init__("\n".join(place.message(what) for place, what in found))
+        self.found = found
 
 
 @dataclass(frozen=True)
@@ -128,7 +140,7 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}:{line}: not UTF-8 text ({error.reason})") from error

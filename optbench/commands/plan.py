@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optbench.commands.tables import duration, table
-from optbench.cost import flops_per_step
+from optbench.cost import Work, mean_work, training_flops
 from optbench.spec import canonical
 from optbench.store import Store
 from optbench.suite import Arm, Suite
@@ -22,12 +22,12 @@ def plan(suite: Suite, store: Store) -> dict[str, Any]:
     flops: dict[str, float] = {}
     steps: dict[str, int] = {}
     for cell in suite.cells():
-        arm = cell.arm
+        arm, key = cell.arm, cell.key  # the key first: it says best what is not there
         if id(arm) not in arms:
             arms[id(arm)] = {**arm.described(), "flops": estimate.of(arm), "cells": []}
         row = arms[id(arm)]
-        row["cells"].append({"seed": cell.seed, "key": cell.key, "done": store.has(cell.key)})
-        flops[cell.key], steps[cell.key] = row["flops"], row["steps"]
+        row["cells"].append({"seed": cell.seed, "key": key, "done": store.has(key)})
+        flops[key], steps[key] = row["flops"], row["steps"]
     cells = [cell for row in arms.values() for cell in row["cells"]]
     done = {cell["key"]: flops[cell["key"]] for cell in cells if cell["done"]}
     left = [key for key in flops if key not in done]
@@ -66,18 +66,24 @@ def plan_text(content: Mapping[str, Any]) -> str:
 
 
 class _Flops:
-    """Training FLOPs of a cell. Arms that differ in the strategy alone cost the same, and are counted once."""
+    """Training FLOPs of a cell. The data is looked at once for each model and task."""
 
     def __init__(self) -> None:
-        self._known: dict[str, float] = {}
+        self._work: dict[str, Work] = {}
 
     def of(self, arm: Arm) -> float:
         """FLOPs of all steps."""
-        parts = (arm.model_spec, arm.task_spec, arm.optimizer_spec, arm.training.batch_size)
+        parts = (arm.model_spec, arm.task_spec, arm.training.batch_size)
         same = canonical(list(parts))
-        if same not in self._known:
-            self._known[same] = flops_per_step(*parts)
-        return self._known[same] * arm.training.steps
+        with arm.blaming("model"):
+            dimensions = arm.model_spec.dimensions()
+            if same not in self._work:
+                arm.model_spec.tokenizer()
+        with arm.blaming("task"):
+            if same not in self._work:
+                self._work[same] = mean_work(*parts)
+        per_step = training_flops(dimensions, arm.optimizer_spec, self._work[same], steps=1)
+        return per_step * arm.training.steps
 
 
 def _seconds(store: Store, done: Mapping[str, float], flops_left: float, workers: int) -> float | None:

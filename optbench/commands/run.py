@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optbench.commands.progress import progress
 from optbench.commands.tables import duration
 from optbench.errors import UserError
 from optbench.executors.local import execute
+from optbench.spec import canonical
 from optbench.store import Store
 
 if TYPE_CHECKING:
-    from optbench.executors.local import Event
-    from optbench.suite import Suite
+    from optbench.suite import Cell, Suite
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,18 @@ class Outcome:
 def run(suite: Suite, results: Path, *, workers: int) -> Outcome:
     """Runs the suite's missing cells; Ctrl-C ends it early, and loses the running cells alone.
 
-    Raises UserError, before anything is written, where a cell's files or checkpoint are not there.
+    Raises UserError, before anything is written, for a checkpoint or data that cannot be had.
     """
     start, store, cells = time.monotonic(), Store(results), suite.cells()
     keys = {cell.key for cell in cells}
     _check_writable(results)
-    view = _Lines(len(keys), sum(store.has(key) for key in keys))
+    _check_inputs([cell for cell in cells if not store.has(cell.key)])
     try:
-        summary = execute(cells, results, workers=workers, threads=suite.execution.threads, on_event=view)
+        with progress(len(keys), sum(store.has(key) for key in keys)) as view:
+            summary = execute(cells, results, workers=workers, threads=suite.execution.threads, on_event=view)
     except KeyboardInterrupt:
         done = sum(store.has(cell.key) for cell in cells)
         text = f"interrupted: {done} of {len(cells)} cells are done; the same command again continues"
-        print(text, file=sys.stderr)
         return Outcome(complete=False, interrupted=True, text=text)
     done = sum(store.has(cell.key) for cell in cells)
     took = duration(time.monotonic() - start)
@@ -53,25 +54,18 @@ def run(suite: Suite, results: Path, *, workers: int) -> Outcome:
     return Outcome(complete=done == len(cells), interrupted=False, text="\n".join(lines))
 
 
-class _Lines:
-    """A line on the error stream for each cell that ends, with the time that the rest will take."""
-
-    def __init__(self, total: int, already: int) -> None:
-        self._total, self._already, self._ended = total, already, 0
-        self._start = time.monotonic()
-
-    def __call__(self, event: Event) -> None:
-        if event.kind not in ("done", "failed"):
-            return
-        said = event.outcome if event.kind == "done" else f"FAILED: {event.reason} (log: {event.log})"
-        if event.job.kind == "probe":
-            print(f"{event.job.name}: {said}", file=sys.stderr)
-            return
-        self._ended += 1
-        left = self._total - self._already - self._ended
-        pace = (time.monotonic() - self._start) / self._ended
-        rest = f", {duration(left * pace)} left" if left else ""
-        print(f"{self._already + self._ended}/{self._total} {event.job.name}: {said}{rest}", file=sys.stderr)
+def _check_inputs(cells: Sequence[Cell]) -> None:
+    """Opens every checkpoint's tokenizer and all data once, so that what is not there is told before the first cell."""
+    seen: set[str] = set()
+    for arm in (cell.arm for cell in cells):
+        model, task = (canonical(spec) for spec in (arm.model_spec, arm.task_spec))
+        if model not in seen:
+            with arm.blaming("model"):
+                arm.model_spec.tokenizer()
+        if task not in seen:
+            with arm.blaming("task"):
+                arm.task_spec.build()
+        seen |= {model, task}
 
 
 def _check_writable(results: Path) -> None:

@@ -1,4 +1,4 @@
-"""Accuracy on the test split: greedy answers, graded, and the loss of the reference solutions."""
+"""Accuracy on a held-out split: greedy answers, graded, and the loss of the reference solutions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from optbench.models.language_model import LanguageModel
 
 
-def answers(model: LanguageModel, task: Task) -> tuple[dict[str, float], pd.DataFrame]:
-    """Fractions of test questions answered correctly (over all, and for each source) and in no readable form; and the
-    table of questions behind them."""
-    grades = task.answer(task.test, model)
-    table = questions_table(task.test, grades)
+def answers(model: LanguageModel, task: Task, examples: Sequence[Example]) -> tuple[dict[str, float], pd.DataFrame]:
+    """Fractions of the questions answered correctly (over all, and for each source) and in no readable form.
+
+    Beside them the table of questions that they were taken from.
+    """
+    grades = task.answer(examples, model)
+    table = questions_table(examples, grades)
     result = {"accuracy": float(table.correct.mean()), "format_error": float(table.format_error.mean())}
     for source, own in table.groupby("source"):
         result[f"accuracy/{source}"] = float(own.correct.mean())
@@ -44,10 +46,10 @@ def questions_table(examples: Sequence[Example], grades: Sequence[Grade]) -> pd.
     )
 
 
-def test_nll(model: LanguageModel, task: Task) -> float:
-    """Mean negative log likelihood of the reference solutions of the test split, nats per supervised position."""
+def solution_nll(model: LanguageModel, task: Task, examples: Sequence[Example]) -> float:
+    """Mean negative log likelihood of the reference solutions, nats per supervised position."""
     from optbench.evaluation import example_losses
 
-    prepared = task.prepare(task.test, model)
+    prepared = task.prepare(examples, model)
     losses = example_losses(model, task, prepared)
     return float((losses * prepared.supervised).sum() / prepared.supervised.sum())

@@ -27,9 +27,3 @@ def orthogonalise(stack: Tensor, *, steps: int, dtype: torch.dtype, eps: float =
         update = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         x = torch.baddbmm(x, update, x, beta=a)
     return x.transpose(-2, -1) if tall else x
-
-
-def flops(n: int, m: int, steps: int) -> int:
-    """Floating-point operations for one n x m matrix: a product of shape (n, m, n) and two of (n, n, n | m) a step."""
-    n, m = min(n, m), max(n, m)
-    return steps * (4 * n * n * m + 2 * n * n * n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -46,10 +46,14 @@ class Plan:
 
 
 class Strategy(Protocol):
-    """Every strategy spec has this method. `seed` is the seed of the cell: draw through `rng.stream(seed, name)`."""
+    """What every strategy spec has.
+
+    `rewrites` says whether its plan needs new examples, which not every task can write.
+    """
 
     kind: str
+    rewrites: ClassVar[bool]
 
     def plan(self, task: Task, probe: Probe, *, seed: int) -> Plan:
-        """What one epoch is made of."""
+        """What one epoch is made of; `seed` is the cell's, to be drawn from through `rng.stream(seed, name)`."""
         ...

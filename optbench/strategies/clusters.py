@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy.cluster.vq import kmeans2
 
 from optbench.rng import stream
 from optbench.spec import Spec
@@ -36,6 +35,9 @@ class LaterLearned(Spec):
         """
         if self.trajectory == "ratio" and losses.shape[1] < 2:
             raise ValueError("ratios of successive losses need a probe of at least two looks")
+        # Imported here: reading a suite must not wait for scipy.
+        from scipy.cluster.vq import kmeans2
+
         values = self._values(losses)
         later = np.zeros(len(values), dtype=bool)
         for name, rows in self._groups(sources):

@@ -3,7 +3,7 @@ matched controls, which do the same to as many examples drawn at random."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,7 @@ class Upsample(Spec):
     """Later-learned examples are shown `factor` times per epoch, all others once."""
 
     kind: Literal["upsample"] = "upsample"
+    rewrites: ClassVar[bool] = False
     factor: Factor = 2
     probe: ProbeSpec = ProbeSpec()
     select: LaterLearned = LaterLearned()
@@ -36,6 +37,7 @@ class RandomUpsample(Spec):
     """The control of `upsample`: as many examples, drawn at random, are shown `factor` times."""
 
     kind: Literal["random_upsample"] = "random_upsample"
+    rewrites: ClassVar[bool] = False
     factor: Factor = 2
     probe: ProbeSpec = ProbeSpec()
     select: LaterLearned = LaterLearned()
@@ -50,6 +52,7 @@ class Augment(Spec):
     """Each later-learned example is joined by `factor` - 1 new, verified examples of the same kind."""
 
     kind: Literal["augment"] = "augment"
+    rewrites: ClassVar[bool] = True
     factor: Factor = 2
     probe: ProbeSpec = ProbeSpec()
     select: LaterLearned = LaterLearned()
@@ -64,6 +67,7 @@ class RandomAugment(Spec):
     """The control of `augment`: as many examples, drawn at random, are joined by new ones."""
 
     kind: Literal["random_augment"] = "random_augment"
+    rewrites: ClassVar[bool] = True
     factor: Factor = 2
     probe: ProbeSpec = ProbeSpec()
     select: LaterLearned = LaterLearned()

@@ -18,8 +18,8 @@ class SameModel(Spec):
 
 
 def _which(value: Any) -> str:
-    kind = value.get("kind") if isinstance(value, dict) else value.kind
-    return "same" if kind == "same" else "other"
+    is_same = isinstance(value, SameModel) or (isinstance(value, dict) and value.get("kind") == "same")
+    return "same" if is_same else "other"
 
 
 def _named(value: Any) -> Any:

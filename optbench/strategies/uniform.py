@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ class Uniform(Spec):
     """Every training example once per epoch; no probe, no price."""
 
     kind: Literal["uniform"] = "uniform"
+    rewrites: ClassVar[bool] = False
 
     def plan(self, task: Task, probe: Probe, *, seed: int) -> Plan:
         """The training set."""

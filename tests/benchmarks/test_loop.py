@@ -7,25 +7,27 @@ import time
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from optbench.models.roles import parameters_of
-from optbench.models.specs import ModelSpec, PRESETS
+from optbench.models.specs import PRESETS, ModelSpec
 from optbench.optim.specs import PRESETS as OPTIMIZERS
 from optbench.optim.specs import OptimizerSpec
 from optbench.oracle import shifted
 from optbench.tasks.specs import PRESETS as TASKS
 from optbench.tasks.specs import TaskSpec
 from optbench.train import train
-from pydantic import TypeAdapter
 
 pytestmark = pytest.mark.benchmark
 BLOCK, ROUNDS = 16, 15
 
 
 def built(model_name):
-    model = TypeAdapter(ModelSpec).validate_python(PRESETS[model_name]).build(
-        seed=0, device="cpu", precision="float32", attention="sdpa"
+    model = (
+        TypeAdapter(ModelSpec)
+        .validate_python(PRESETS[model_name])
+        .build(seed=0, device="cpu", precision="float32", attention="sdpa")
     )
     task = TypeAdapter(TaskSpec).validate_python(TASKS["arithmetic"]).build()
     prepared = task.prepare(task.train, model)
@@ -51,7 +53,9 @@ def by_hand(model_name, optimizer_name):
     adam = torch.optim.AdamW(params, lr=1e-3, weight_decay=0.0, fused=True)
 
     def loss_of(part, n):
-        hidden = backbone(**part.inputs, use_cache=False).last_hidden_state.flatten(0, 1).index_select(0, part.positions)
+        hidden = (
+            backbone(**part.inputs, use_cache=False).last_hidden_state.flatten(0, 1).index_select(0, part.positions)
+        )
         return nn.functional.cross_entropy(head(hidden), part.targets, reduction="sum") / n
 
     def block():

@@ -90,7 +90,7 @@ class Stub:
     module = Counting()
     device = torch.device("cpu")
 
-    class tokenizer:  # noqa: N801
+    class tokenizer:
         eos_id, pad_id = 1, 0
         encode_chat = staticmethod(lambda text: [int(c) for c in text])
         decode = staticmethod(lambda ids: "".join(map(str, ids)))
@@ -112,3 +112,14 @@ def test_draws_follow_the_probabilities_and_the_seed():
     counts = torch.bincount(drawn.flatten(), minlength=5) / 20000
     torch.testing.assert_close(counts, torch.tensor([0.0, 0.1, 0.0, 0.6, 0.3]), atol=0.02, rtol=0)
     assert torch.equal(drawn, _draw(logits, np.random.Generator(np.random.PCG64(0))))
+
+
+def test_a_token_without_probability_is_never_drawn():
+    from optbench.tasks.sampling import _draw
+
+    class Zero:
+        def random(self, shape, dtype):
+            return np.zeros(shape, dtype)
+
+    logits = torch.log(torch.tensor([[0.0, 0.0, 0.4, 0.6]]))
+    assert _draw(logits, Zero()).tolist() == [[2]]

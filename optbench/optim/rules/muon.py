@@ -47,9 +47,7 @@ class Muon(Spec):
 
     def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
         """Operations of Newton-Schulz over the hidden matrices, of these rows and columns."""
-        from optbench.optim.newton_schulz import flops
-
-        return float(sum(flops(rows, cols, self.ns_steps) for rows, cols in matrices))
+        return float(sum(newton_schulz_flops(rows, cols, self.ns_steps) for rows, cols in matrices))
 
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """The rule. Raises ValueError for a model without hidden matrices: that would be AdamW under another name."""
@@ -164,6 +162,12 @@ class _MuonRule:
 
         stack = torch.stack([m.to(self._dtype) for m in matrices])
         return orthogonalise(stack, steps=self._spec.ns_steps, dtype=self._dtype)
+
+
+def newton_schulz_flops(rows: int, cols: int, steps: int) -> int:
+    """Operations for one matrix, n x m with n <= m: in each step a product (n, m, n), one (n, n, n), one (n, n, m)."""
+    n, m = min(rows, cols), max(rows, cols)
+    return steps * (4 * n * n * m + 2 * n * n * n)
 
 
 def _is_matrix(parameter: Parameter) -> bool:

@@ -1,0 +1,232 @@
+"""Cells end to end: the same numbers twice, whatever runs beside them; faults cost what they must and nothing more."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from optbench.executors.local import execute
+from optbench.store import Store
+from optbench.suite import load_suite
+
+SMALL = """
+name: small
+models: [{name: tiny, preset: llama-nano, width: 16, layers: 1, heads: 2, kv_heads: 1}]
+tasks: [{name: sums, preset: arithmetic, train: 120, validation: 12, test: 24, kinds: [add1, add2]}]
+strategies: [uniform, upsample, augment, random_upsample, random_augment]
+optimizers: [adamw, {name: muon-fsam, estimator: {kind: sharpness_aware, functional: true}, rule: {kind: muon}}]
+budget: {steps: 6}
+training: {batch_size: 16}
+"""
+MEASURED = "measured"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    path = tmp_path_factory.mktemp("suite") / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(small, tmp_path_factory):
+    """The suite run once, in one process after the other."""
+    results = tmp_path_factory.mktemp("once")
+    summary = execute(load_suite(small).cells(), results, workers=1, threads=1)
+    assert summary.complete, summary.failed
+    return results
+
+
+def contents(results):
+    """Everything in the records but what is measured."""
+    found = {}
+    for path in sorted(Path(results).rglob("*")):
+        name = str(path.relative_to(results))
+        if path.name in ("record.json", "probe.json"):
+            content = json.loads(path.read_text())
+            assert content.pop(MEASURED)
+            found[name] = content
+        elif path.suffix == ".parquet":
+            found[name] = pd.read_parquet(path).to_csv()
+        elif path.is_file():
+            found[name] = path.read_bytes()
+    return found
+
+
+def run(suite, results, **options):
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return [sys.executable, "-m", "optbench", "run", str(suite), "--results", str(results), *words]
+
+
+def test_every_cell_has_a_record_that_says_what_ran(small, finished):
+    store, cells = Store(finished), load_suite(small).cells()
+    assert len(cells) == 10
+    for cell in cells:
+        record = store.record(cell.key)
+        assert record.outcome == "completed"
+        assert type(cell.spec).model_validate(record.cell) == cell.spec
+        assert record.result["steps_done"] == 6
+        assert record.result["passes"] == 6 * (2 if cell.arm.optimizer == "muon-fsam" else 1)
+        assert len(store.questions(cell.key)) == 24
+        assert record.result["accuracy"] == store.questions(cell.key).correct.mean()
+        assert len(store.curves(cell.key)) == 6
+        assert sum(claim["parameters"] for claim in record.optimizer["claims"].values()) > 0
+    assert not list(finished.glob("**/.*.tmp"))
+
+
+def test_the_same_suite_gives_the_same_bits_with_any_number_of_workers(small, finished, tmp_path):
+    assert execute(load_suite(small).cells(), tmp_path, workers=2, threads=1).complete
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_a_finished_suite_is_not_run_again(small, finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    summary = execute(load_suite(small).cells(), finished, workers=2, threads=1)
+    assert summary.already == 10
+    assert summary.outcomes == {}
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_cells_of_one_model_share_one_probe_and_controls_are_not_charged(small, finished):
+    assert len(list((finished / "probes").glob("*/*/probe.json"))) == 1
+    shares = {
+        cell.arm.strategy: Store(finished).record(cell.key).result["probe_share"] for cell in load_suite(small).cells()
+    }
+    assert shares["upsample"] > 0
+    assert shares["augment"] > 0
+    assert shares["uniform"] == shares["random_upsample"] == shares["random_augment"] == 0
+
+
+def test_optimizers_at_one_seed_start_at_the_same_loss(small, finished):
+    store = Store(finished)
+    first = {store.curves(cell.key).loss[0] for cell in load_suite(small).cells() if cell.arm.strategy == "uniform"}
+    assert len(first) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_and_run_again_the_records_are_those_of_an_uninterrupted_run(
+    small, finished, tmp_path, seed
+):
+    wait = random.Random(seed).uniform(4, 14)
+    process = subprocess.Popen(run(small, tmp_path, workers=2), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    time.sleep(wait)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    for path in tmp_path.glob("[0-9a-f][0-9a-f]/*/record.json"):
+        assert json.loads(path.read_text())["key"] == path.parent.name
+    done = subprocess.run(run(small, tmp_path, workers=2), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_workers_end_with_their_parent(small, tmp_path):
+    process = subprocess.Popen(run(small, tmp_path, workers=2), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("needs /proc")
+    while len(found := children.read_text().split()) < 3 and process.poll() is None:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and any(alive(int(pid)) for pid in found):
+        time.sleep(0.2)
+    assert not [pid for pid in found if alive(int(pid))]
+
+
+def alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+CRASHING = """
+import os, signal, torch
+class Raises(torch.optim.SGD):
+    def step(self, closure=None):
+        raise RuntimeError("on purpose")
+class Dies(torch.optim.SGD):
+    def step(self, closure=None):
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_crash_leaves_no_record_and_a_log_and_the_other_cells_go_on(tmp_path):
+    (tmp_path / "bad.py").write_text(CRASHING)
+    text = SMALL.replace("[uniform, upsample, augment, random_upsample, random_augment]", "[uniform]")
+    bad = [
+        f"{{name: {n}, rule: {{kind: torch, target: '{tmp_path}/bad.py:{n}', lr: 0.1}}}}" for n in ("Raises", "Dies")
+    ]
+    text = text.replace("[adamw, ", f"[{', '.join(bad)}, adamw, ")
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(text)
+    done = subprocess.run(run(suite, tmp_path / "r", workers=1), capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    cells = {cell.arm.optimizer: cell for cell in load_suite(suite).cells()}
+    store = Store(tmp_path / "r")
+    assert {name: store.has(cell.key) for name, cell in cells.items()} == {
+        "Raises": False,
+        "Dies": False,
+        "adamw": True,
+        "muon-fsam": True,
+    }
+    log = tmp_path / "r" / "logs" / f"{cells['Raises'].key}.log"
+    assert "on purpose" in log.read_text()
+    assert str(log) in done.stderr
+    assert "exit code -9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_divergence_is_a_recorded_outcome(tmp_path):
+    suite = tmp_path / "suite.yaml"
+    text = SMALL.replace("[uniform, upsample, augment, random_upsample, random_augment]", "[uniform]")
+    suite.write_text(text.replace("[adamw, ", "[{name: hot, preset: gd, rule: {lr: 1.0e+20}}, "))
+    cells = load_suite(suite).cells()
+    assert execute(cells, tmp_path / "r", workers=1, threads=1).outcomes == {"diverged": 1, "completed": 1}
+    record = Store(tmp_path / "r").record(cells[0].key)
+    assert record.outcome == "diverged"
+    assert "accuracy" not in record.result
+    assert 0 < record.result["diverged_at"] <= 6
+
+
+def test_editing_an_optimizer_of_ones_own_makes_new_cells(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("import torch\n\n\nclass Own(torch.optim.SGD):\n    pass\n")
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(
+        SMALL.replace("[adamw, ", f"[{{name: own, rule: {{kind: torch, target: '{own}:Own', lr: 0.1}}}}, ")
+    )
+    before = [cell.key for cell in load_suite(suite).cells()]
+    moved = tmp_path / "moved.py"
+    own.rename(moved)
+    suite.write_text(suite.read_text().replace("own.py", "moved.py"))
+    assert [cell.key for cell in load_suite(suite).cells()] == before
+    moved.write_text(moved.read_text() + "\n# another line\n")
+    after = [cell.key for cell in load_suite(suite).cells()]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, True] * 5
+
+
+def test_interrupted_by_ctrl_c_it_says_how_to_go_on(small, tmp_path):
+    process = subprocess.Popen(
+        run(small, tmp_path, workers=1),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(5)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "the same command again continues" in errors
+    assert "Traceback" not in errors
