@@ -32,8 +32,8 @@ def run(
 
 
 def report(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
-    """One row per arm of the suite, from its records: see `optbench.report.frame.arms_of` for the columns."""
-    from optbench.report.frame import arms_table
+    """One row per arm of the suite, from its records: see `optbench.reports.frame.arms_of` for the columns."""
+    from optbench.reports.frame import arms_table
     from optbench.store import Store
 
     return arms_table(suite, Store(results))

@@ -158,7 +158,7 @@ def _folder(results: Path) -> Path:
 
 
 def _report(suite: Suite, results: Path, format: ReportText) -> str:
-    from optbench.report.leaderboard import render
+    from optbench.reports.leaderboard import render
     from optbench.store import Store
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100

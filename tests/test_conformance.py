@@ -1,5 +1,6 @@
 """What every plug-in must satisfy, whatever it does: one suite over all tables. Rules have more in tests/optim."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -205,7 +206,7 @@ def trajectories(task):
 def test_a_plan_keeps_every_training_example_and_is_the_same_twice(kind, arithmetic):
     _, found = trajectories(arithmetic)
     spec = of("strategies", {"kind": kind})
-    plans = [spec.plan(arithmetic, lambda: found, seed=3) for _ in range(2)]
+    plans = [spec.plan(arithmetic, lambda: found, arithmetic.rewrite, seed=3) for _ in range(2)]
     for plan in plans:
         assert list(plan.examples[: len(arithmetic.train)]) == list(arithmetic.train)
         assert len(plan.repeats) == len(plan.examples)
@@ -221,7 +222,7 @@ def test_uniform_never_asks_the_probe(arithmetic):
     def probe():
         raise AssertionError("asked")
 
-    assert of("strategies", {"kind": "uniform"}).plan(arithmetic, probe, seed=0).repeats.sum() == 96
+    assert of("strategies", {"kind": "uniform"}).plan(arithmetic, probe, arithmetic.rewrite, seed=0).repeats.sum() == 96
 
 
 @pytest.mark.parametrize("trajectory", ["ratio", "raw"])
@@ -229,21 +230,24 @@ def test_uniform_never_asks_the_probe(arithmetic):
 def test_upsample_shows_the_slow_examples_twice(arithmetic, trajectory, scope):
     slow, found = trajectories(arithmetic)
     select = {"trajectory": trajectory, "scope": scope, "min_source": 4}
-    plan = of("strategies", {"kind": "upsample", "select": select}).plan(arithmetic, lambda: found, seed=0)
+    plan = of("strategies", {"kind": "upsample", "select": select}).plan(
+        arithmetic, lambda: found, arithmetic.rewrite, seed=0
+    )
     assert np.array_equal(plan.repeats, np.where(slow, 2, 1))
     assert plan.notes["later_learned"] == slow.sum()
 
 
 def test_a_source_too_small_to_cluster_is_taken_whole(arithmetic):
     _, found = trajectories(arithmetic)
-    plan = of("strategies", {"kind": "upsample"}).plan(arithmetic, lambda: found, seed=0)
+    plan = of("strategies", {"kind": "upsample"}).plan(arithmetic, lambda: found, arithmetic.rewrite, seed=0)
     assert (plan.repeats == 2).all()
 
 
 def test_augment_adds_new_problems_of_the_kinds_that_are_learned_late(arithmetic):
     slow, found = trajectories(arithmetic)
     select = {"min_source": 4}
-    plan = of("strategies", {"kind": "augment", "factor": 3, "select": select}).plan(arithmetic, lambda: found, seed=0)
+    spec = of("strategies", {"kind": "augment", "factor": 3, "select": select})
+    plan = spec.plan(arithmetic, lambda: found, arithmetic.rewrite, seed=0)
     added = plan.examples[len(arithmetic.train) :]
     late = [example.source for example, is_slow in zip(arithmetic.train, slow, strict=True) if is_slow]
     assert sorted(example.source for example in added) == sorted(late * 2)
@@ -257,11 +261,11 @@ def test_a_control_is_of_the_same_size_in_every_source_and_random(arithmetic, ki
     select = {"min_source": 4}
     spec = of("strategies", {"kind": kind, "select": select})
     twin = of("strategies", {"kind": kind.removeprefix("random_"), "select": select})
-    plan, matched = (s.plan(arithmetic, lambda: found, seed=0) for s in (spec, twin))
+    plan, matched = (s.plan(arithmetic, lambda: found, arithmetic.rewrite, seed=0) for s in (spec, twin))
     assert plan.repeats.sum() == matched.repeats.sum()
     assert not plan.charged
     assert plan.notes["overlap_with_later_learned"] < 0.8
-    other = spec.plan(arithmetic, lambda: found, seed=1)
+    other = spec.plan(arithmetic, lambda: found, arithmetic.rewrite, seed=1)
     assert plan.notes != other.notes or not np.array_equal(plan.repeats, other.repeats)
 
 
@@ -274,3 +278,20 @@ def test_each_round_shows_every_row_as_often_as_planned_and_batches_cross_rounds
     again = rows_of_batches(repeats, 5, seed=0)
     assert np.array_equal(rows[:5], next(again))
     assert not np.array_equal(rows[:7], rows[7:14])
+
+
+def test_new_examples_are_written_once_and_read_back(arithmetic, tmp_path):
+    from optbench.strategies.rewrites import Rewriting
+
+    asked = list(arithmetic.train[:7])
+    first = Rewriting(arithmetic, {"kind": "arithmetic"}, tmp_path)(asked, 5)
+
+    def refuse(examples, seed):
+        raise AssertionError("written again")
+
+    again = Rewriting(dataclasses.replace(arithmetic, rewriter=refuse), {"kind": "arithmetic"}, tmp_path)
+    assert again(asked, 5) == first == arithmetic.rewrite(asked, 5)
+    assert again.seconds > 0
+    for other in (lambda: again(asked, 6), lambda: again(asked[1:], 5)):
+        with pytest.raises(AssertionError, match="written again"):
+            other()

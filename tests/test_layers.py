@@ -27,7 +27,7 @@ LOADS_TORCH = {
     "optbench.optim.newton_schulz",
     "optbench.optim.torch_rule",
     "optbench.metrics.cost",
-    "optbench.run",
+    "optbench.runner",
 }
 """The modules that are imported only where something is trained; all others load without torch."""
 
@@ -79,18 +79,18 @@ def test_the_foundations_import_nothing_else(name, allowed):
 
 
 def test_only_executors_and_commands_import_run():
-    users = {name for name in MODULES if "optbench.run" in ours(name)}
+    users = {name for name in MODULES if "optbench.runner" in ours(name)}
     assert users <= {*below("executors"), *below("commands"), "optbench.api"}
 
 
 def test_reports_know_suites_and_records_only():
-    allowed = ("optbench.report", "optbench.store", "optbench.suite", "optbench.errors", "optbench.metrics.columns")
-    for name in below("report"):
+    allowed = ("optbench.reports", "optbench.store", "optbench.suite", "optbench.errors", "optbench.metrics.columns")
+    for name in below("reports"):
         assert all(found.startswith(allowed) for found in ours(name)), name
 
 
 def test_rules_ascents_and_estimators_know_neither_models_nor_tasks():
-    banned = ("optbench.tasks", "optbench.strategies", "optbench.report", "optbench.suite", "optbench.train")
+    banned = ("optbench.tasks", "optbench.strategies", "optbench.reports", "optbench.suite", "optbench.train")
     for name in [*below("optim"), *below("optim.rules")]:
         assert not [found for found in ours(name) if found.startswith(banned)], name
         if name != "optbench.optim.build":

@@ -30,7 +30,7 @@ class Job:
 
 def jobs_for(cells: Sequence[Cell], store: Store) -> list[Job]:
     """One job for each probe and each cell that is missing, each once."""
-    from optbench.run import probe_of
+    from optbench.runner import probe_of
 
     probes: dict[str, Job] = {}
     jobs: dict[str, Job] = {}

@@ -51,7 +51,7 @@ def _serve(connection: Connection, results: Path, *, threads: int, device: str, 
 
 def _do(job: Any, results: Path, *, device: str, contended: bool, say: Callable[[Any], None]) -> str:
     from optbench.executors.jobs import cell_of
-    from optbench.run import probe_of, run_cell
+    from optbench.runner import probe_of, run_cell
     from optbench.store import Store
 
     cell = cell_of(job)

@@ -31,6 +31,14 @@ class Probe(Protocol):
         ...
 
 
+class Rewrite(Protocol):
+    """A capability like the probe: new examples, for strategies that declare `rewrites`."""
+
+    def __call__(self, examples: Sequence[Example], seed: int) -> list[Example]:
+        """A new, verified example of the same kind for each one given; see `Task.rewrite`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Plan:
     """One epoch: `examples`, each shown `repeats` times (the order is drawn anew each round by the loop).
@@ -54,6 +62,6 @@ class Strategy(Protocol):
     kind: str
     rewrites: ClassVar[bool]
 
-    def plan(self, task: Task, probe: Probe, *, seed: int) -> Plan:
+    def plan(self, task: Task, probe: Probe, rewrite: Rewrite, *, seed: int) -> Plan:
         """What one epoch is made of; `seed` is the cell's, to be drawn from through `rng.stream(seed, name)`."""
         ...

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from optbench.rng import stream, stream_seed
 from optbench.spec import Spec
-from optbench.strategies.base import Plan, Probe
+from optbench.strategies.base import Plan, Probe, Rewrite
 from optbench.strategies.clusters import LaterLearned, described
 from optbench.strategies.probe_spec import ProbeSpec
 from optbench.tasks.base import Task
@@ -27,7 +27,7 @@ class Upsample(Spec):
     probe: ProbeSpec = ProbeSpec()
     select: LaterLearned = LaterLearned()
 
-    def plan(self, task: Task, probe: Probe, *, seed: int) -> Plan:
+    def plan(self, task: Task, probe: Probe, rewrite: Rewrite, *, seed: int) -> Plan:
         """The training set, the later-learned part of it repeated."""
         later, notes = _later(self.select, task, probe)
         return _upsampled(task, later, self.factor, notes, charged=True)
@@ -42,7 +42,7 @@ class RandomUpsample(Spec):
     probe: ProbeSpec = ProbeSpec()
     select: LaterLearned = LaterLearned()
 
-    def plan(self, task: Task, probe: Probe, *, seed: int) -> Plan:
+    def plan(self, task: Task, probe: Probe, rewrite: Rewrite, *, seed: int) -> Plan:
         """The training set, a random part of it repeated."""
         later, notes = _random_as_many(self.select, task, probe, seed)
         return _upsampled(task, later, self.factor, notes, charged=False)
@@ -57,10 +57,10 @@ class Augment(Spec):
     probe: ProbeSpec = ProbeSpec()
     select: LaterLearned = LaterLearned()
 
-    def plan(self, task: Task, probe: Probe, *, seed: int) -> Plan:
+    def plan(self, task: Task, probe: Probe, rewrite: Rewrite, *, seed: int) -> Plan:
         """The training set and the new examples."""
         later, notes = _later(self.select, task, probe)
-        return _augmented(task, later, self.factor, notes, seed, charged=True)
+        return _augmented(task, rewrite, later, self.factor, notes, stream_seed(seed, "augment"), charged=True)
 
 
 class RandomAugment(Spec):
@@ -72,10 +72,10 @@ class RandomAugment(Spec):
     probe: ProbeSpec = ProbeSpec()
     select: LaterLearned = LaterLearned()
 
-    def plan(self, task: Task, probe: Probe, *, seed: int) -> Plan:
+    def plan(self, task: Task, probe: Probe, rewrite: Rewrite, *, seed: int) -> Plan:
         """The training set and the new examples."""
         later, notes = _random_as_many(self.select, task, probe, seed)
-        return _augmented(task, later, self.factor, notes, seed, charged=False)
+        return _augmented(task, rewrite, later, self.factor, notes, stream_seed(seed, "augment"), charged=False)
 
 
 def _later(select: LaterLearned, task: Task, probe: Probe) -> tuple[np.ndarray, dict[str, Any]]:
@@ -104,9 +104,11 @@ def _upsampled(task: Task, later: np.ndarray, factor: int, notes: dict[str, Any]
     return Plan(task.train, repeats, charged, {**notes, "shown_per_epoch": int(repeats.sum())})
 
 
-def _augmented(task: Task, later: np.ndarray, factor: int, notes: dict[str, Any], seed: int, *, charged: bool) -> Plan:
+def _augmented(
+    task: Task, rewrite: Rewrite, later: np.ndarray, factor: int, notes: dict[str, Any], seed: int, *, charged: bool
+) -> Plan:
     grown = [task.train[row] for row in np.flatnonzero(later).tolist() for _ in range(factor - 1)]
-    added = task.rewrite(grown, stream_seed(seed, "augment"))
+    added = rewrite(grown, seed)
     held_out = {example.question for split in (task.validation, task.test) for example in split}
     leaked = [example.question for example in added if example.question in held_out]
     assert not leaked, f"augmented examples repeat held-out questions: {leaked[:3]}"

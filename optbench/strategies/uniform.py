@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from optbench.spec import Spec
-from optbench.strategies.base import Plan, Probe
+from optbench.strategies.base import Plan, Probe, Rewrite
 from optbench.tasks.base import Task
 
 
@@ -17,6 +17,6 @@ class Uniform(Spec):
     kind: Literal["uniform"] = "uniform"
     rewrites: ClassVar[bool] = False
 
-    def plan(self, task: Task, probe: Probe, *, seed: int) -> Plan:
+    def plan(self, task: Task, probe: Probe, rewrite: Rewrite, *, seed: int) -> Plan:
         """The training set."""
         return Plan(task.train, np.ones(len(task.train), dtype=int))

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from optbench.metrics.columns import column
-from optbench.report.frame import AXES, by_arm_and_seed, records_of, refuse_mixed, scored
-from optbench.report.questions import QuestionDifferences
-from optbench.report.sentences import planned_difference, sentence
-from optbench.report.stats import ALPHA, Array, balanced_block, half_width, holm, seeds_needed, t_p_value
+from optbench.reports.frame import AXES, by_arm_and_seed, records_of, refuse_mixed, scored
+from optbench.reports.questions import QuestionDifferences
+from optbench.reports.sentences import planned_difference, sentence
+from optbench.reports.stats import ALPHA, Array, balanced_block, half_width, holm, seeds_needed, t_p_value
 
 if TYPE_CHECKING:
     from optbench.store import Store
@@ -43,9 +43,9 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
     are missing. Times taken beside other running cells are shown and never called resolved.
 
     Columns: name, metric, estimate, half_width, low, high (the interval), sd (of the numbers per seed), p, p_holm, n
-    (seeds), pairs, pairs_declared, seeds_declared, diverged (cells), contended, seeds_needed (for `planned`, at the
-    level that Holm asks of the smallest p), planned (a difference, in the metric's unit), question_se (see
-    `QuestionDifferences`), resolved, sentence.
+    (seeds), pairs, pairs_declared, seeds_declared, over (in words), diverged (cells), contended,
+    seeds_needed (for `planned`, at the level that Holm asks of the smallest p), planned (a difference, in the metric's
+    unit), question_se (see `QuestionDifferences`), resolved, sentence.
     """
     refuse_mixed(cells)
     pooled = scored(cells)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from optbench.report.escape import cell
-from optbench.report.frame import COUNT, MEAN, OUTCOMES, WIDTH, budgets_of, metrics_of, records_of
+from optbench.reports.escape import cell
+from optbench.reports.frame import COUNT, MEAN, OUTCOMES, WIDTH, budgets_of, metrics_of, records_of
 
 if TYPE_CHECKING:
-    from optbench.report.leaderboard import Report
+    from optbench.reports.leaderboard import Report
 
 
 def json_text(report: Report) -> str:

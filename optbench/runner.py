@@ -20,6 +20,7 @@ from optbench.rng import seed_torch, stream_seed
 from optbench.store import CURVES, QUESTIONS, WEIGHTS, Record, Store
 from optbench.strategies.base import Plan, Trajectories
 from optbench.strategies.probe import ProbeRun
+from optbench.strategies.rewrites import Rewriting
 from optbench.tasks.base import Example, Prepared, Task
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def _train_and_measure(cell: CellSpec, root: Path, *, device: str, progress: Pro
 
     training, seed = cell.training, cell.seed
     task: Task = cell.task.build()
-    plan, probe_flops, probe_seconds = _planned(cell, task, root, device)
+    plan, price = _planned(cell, task, root, device)
     model = cell.model.build(
         seed=stream_seed(seed, "init"), device=device, precision=training.precision, attention=training.attention
     )
@@ -135,17 +136,30 @@ def _train_and_measure(cell: CellSpec, root: Path, *, device: str, progress: Pro
     work = cost.Work.of(prepared, batches.rows_seen())
     flops = cost.training_flops(cell.model.dimensions(), cell.optimizer, work, steps=len(history.losses))
     result |= cost_metrics.counted(
-        history, flops=flops, state_bytes=optimizer.rule.state_bytes(), probe_flops=probe_flops
+        history, flops=flops, state_bytes=optimizer.rule.state_bytes(), probe_flops=price.flops
     )
     files[CURVES] = _curves(history)
     if cell.model.is_small:
         files[WEIGHTS] = {name: p.detach().cpu().contiguous() for name, p in model.module.named_parameters()}
-    measured = {**cost_metrics.timed(history, peak_bytes=peak), "probe_seconds": probe_seconds}
+    measured = {
+        **cost_metrics.timed(history, peak_bytes=peak),
+        "probe_seconds": price.probe_seconds,
+        "rewrite_seconds": price.rewrite_seconds,
+    }
     return _Made(outcome, result, plan.notes, _about(optimizer, history), measured, files)
 
 
-def _planned(cell: CellSpec, task: Task, root: Path, device: str) -> tuple[Plan, float, float]:
-    """The plan, and the operations and seconds of the probe that are charged to it."""
+@dataclass(frozen=True)
+class _Price:
+    """What a plan cost before training: operations and seconds of its probe, seconds of writing new examples."""
+
+    flops: float
+    probe_seconds: float
+    rewrite_seconds: float
+
+
+def _planned(cell: CellSpec, task: Task, root: Path, device: str) -> tuple[Plan, _Price]:
+    """The plan and its price; what a control borrows is not charged to it."""
     used: list[Trajectories] = []
 
     def probe() -> Trajectories:
@@ -154,9 +168,11 @@ def _planned(cell: CellSpec, task: Task, root: Path, device: str) -> tuple[Plan,
         used.append(run.run(task, root, device=device))
         return used[-1]
 
-    plan = cell.strategy.plan(task, probe, seed=cell.seed)
+    rewrite = Rewriting(task, cell.task.identity(), root)
+    plan = cell.strategy.plan(task, probe, rewrite, seed=cell.seed)
     charged = used[:1] if plan.charged else []
-    return plan, sum(p.flops for p in charged), sum(p.seconds for p in charged)
+    flops, seconds = sum(p.flops for p in charged), sum(p.seconds for p in charged)
+    return plan, _Price(flops, seconds, rewrite.seconds)
 
 
 class _Batches:

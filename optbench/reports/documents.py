@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from optbench.report.escape import latex, markdown
-from optbench.report.grid import Entry, Grid, cost_grid, cost_notes_of, notes_of, score_grid
+from optbench.reports.escape import latex, markdown
+from optbench.reports.grid import Entry, Grid, cost_grid, cost_notes_of, notes_of, score_grid
 
 if TYPE_CHECKING:
-    from optbench.report.leaderboard import Report
+    from optbench.reports.leaderboard import Report
 
 
 def markdown_text(report: Report) -> str:

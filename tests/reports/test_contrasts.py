@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from optbench.report.contrasts import contrasts_of
-from optbench.report.frame import cells_table
-from optbench.report.stats import seeds_needed, t_interval
+from optbench.reports.contrasts import contrasts_of
+from optbench.reports.frame import cells_table
+from optbench.reports.stats import seeds_needed, t_interval
 from optbench.rng import stream
 
 

@@ -14,12 +14,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from optbench.report.escape import plain
-from optbench.report.grid import Entry, Grid, cost_grid, cost_notes_of, notes_of, score_grid
-from optbench.report.standings import Standings
+from optbench.reports.escape import plain
+from optbench.reports.grid import Entry, Grid, cost_grid, cost_notes_of, notes_of, score_grid
+from optbench.reports.standings import Standings
 
 if TYPE_CHECKING:
-    from optbench.report.leaderboard import Report
+    from optbench.reports.leaderboard import Report
 
 _GAP = 2
 _NARROW_HEADER, _NARROW_NAME = 10, 14

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from optbench.metrics.columns import WORST, column
-from optbench.report.frame import records_of
-from optbench.report.standings import ANCHOR, Standings
+from optbench.reports.frame import records_of
+from optbench.reports.standings import ANCHOR, Standings
 
 NOTHING = "-"
 BLURRED = 0.9

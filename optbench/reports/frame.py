@@ -11,7 +11,7 @@ import pandas as pd
 
 from optbench.errors import UserError
 from optbench.metrics.columns import COLUMNS, column, worst
-from optbench.report.stats import Array, half_width
+from optbench.reports.stats import Array, half_width
 
 if TYPE_CHECKING:
     from optbench.store import Record, Store

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from optbench.errors import UserError
-from optbench.report.leaderboard import render
+from optbench.reports.leaderboard import render
 from optbench.rng import stream
 
 OPTIMIZERS = ("gd", "adamw", "muon", "sam", "functional_sam", "preconditioned_sam", "preconditioned_functional_sam")
@@ -63,6 +63,8 @@ def test_no_line_is_wider_than_asked_and_no_name_is_cut(bench, matrix, width, se
     assert "…" not in text
     for name in (*MODELS, *STRATEGIES):
         assert name in text
+    if width == 100:
+        assert text.count("higher is better") == text.count("costs, and") == 1
     if width == 100 and seeds == 1:
         assert "preconditioned_functional_sam" in text
 
@@ -158,7 +160,9 @@ def test_times_of_two_kinds_of_machine_are_marked(bench):
     suite = bench.suite(("adamw", "sam"))
     for cell in suite.cells():
         bench.write(cell, provenance={"device": f"device of {cell.arm.optimizer}"})
-    assert "~ taken on different devices (device of adamw, device of sam)" in render(suite, bench.store)
+    text = render(suite, bench.store)
+    assert "~ taken on different devices (device of adamw, device of sam)" in text
+    assert re.search(r"sam +uniform +~1\.00", text)
 
 
 def test_a_blurred_perturbation_is_flagged(bench):
@@ -257,7 +261,9 @@ def evil(bench):
 def test_names_reach_the_terminal_as_they_are_and_without_control_characters(bench, evil):
     text = render(evil, bench.store, width=200)
     assert "\x1b" not in text
-    assert "=x|y_*[red]&\\cmd{$}%#~^<b>` [31m | z" in text
+    shown = "=x|y_*[red]&\\cmd{$}%#~^<b>` [31m | z"
+    assert text.splitlines()[0] == f"{shown}: {shown}"
+    assert sum(line.startswith(shown) for line in text.splitlines()) == 3
 
 
 def test_names_do_not_break_a_markdown_table(bench, evil):
@@ -298,8 +304,8 @@ def test_an_unknown_format_is_refused(bench):
 
 def test_a_report_never_imports_torch():
     script = (
-        "import sys, optbench.report.leaderboard, optbench.report.data, optbench.report.documents, "
-        "optbench.report.terminal; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+        "import sys, optbench.reports.leaderboard, optbench.reports.data, optbench.reports.documents, "
+        "optbench.reports.terminal; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import pandas as pd
 
 from optbench.errors import UserError, suggestion
-from optbench.report.contrasts import contrasts_of
-from optbench.report.frame import MISSING, OUTCOMES, arms_of, cells_table
-from optbench.report.standings import Standings, standings_of
+from optbench.reports.contrasts import contrasts_of
+from optbench.reports.frame import MISSING, OUTCOMES, arms_of, cells_table
+from optbench.reports.standings import Standings, standings_of
 
 if TYPE_CHECKING:
     from optbench.store import Store
@@ -87,7 +87,7 @@ def render(suite: Suite, store: Store, format: Format = "table", *, width: int =
     `width` (columns) and `color` (ANSI codes; give False unless a terminal reads it) matter to the format `table`
     alone. Raises UserError for another format and for records that must not be pooled.
     """
-    from optbench.report import data, documents, terminal
+    from optbench.reports import data, documents, terminal
 
     if format not in get_args(Format):
         raise UserError(f"unknown report format {format!r}; {suggestion(format, get_args(Format))}")

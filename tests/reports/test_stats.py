@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from optbench.report.stats import (
+from optbench.reports.stats import (
     balanced_block,
     half_width,
     holm,

@@ -11,8 +11,8 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from optbench.report.frame import by_arm_and_seed
-from optbench.report.stats import Array
+from optbench.reports.frame import by_arm_and_seed
+from optbench.reports.stats import Array
 from optbench.store import QUESTIONS
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from optbench.metrics.columns import column
-from optbench.report.frame import MISSING, budgets_of, by_arm_and_seed, scored
-from optbench.report.stats import Array, half_width, not_resolved_from_best, supported_as_best
+from optbench.reports.frame import MISSING, budgets_of, by_arm_and_seed, scored
+from optbench.reports.stats import Array, half_width, not_resolved_from_best, supported_as_best
 
 if TYPE_CHECKING:
     from optbench.suite import Suite

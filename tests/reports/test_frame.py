@@ -7,8 +7,9 @@ import pytest
 
 from optbench.errors import UserError
 from optbench.metrics.columns import COLUMNS, column, worst
-from optbench.report.frame import arms_table, cells_table, metrics_of, scored
-from optbench.report.stats import t_interval
+from optbench.reports.frame import arms_table, cells_table, metrics_of, scored
+from optbench.reports.stats import t_interval
+from optbench.suite import load_suite
 
 
 def test_every_cell_has_a_row_and_the_missing_ones_say_so(bench):
@@ -139,3 +140,25 @@ def test_units_and_directions_stand_in_one_table():
     assert column("my_number").direction == "neither"
     assert (worst("accuracy/sums"), worst("test_nll")) == (0.0, math.inf)
     assert np.isnan(worst("flops"))
+
+
+SUITE = """
+name: tiny
+models: [phi-nano]
+tasks: [arithmetic]
+strategies: [uniform]
+optimizers: [adamw, {name: mine, rule: {kind: torch, target: "my_opt.py:MyOpt", lr: 0.1}}]
+budget: {steps: 20}
+contrasts: [{of: {optimizer: mine}, minus: {optimizer: adamw}}]
+"""
+
+
+def test_records_of_another_source_of_a_plugin_are_not_found(bench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    (tmp_path / "my_opt.py").write_text("class MyOpt: ...\n")
+    for cell in load_suite("suite.yaml").cells():
+        bench.write(cell)
+    assert cells_table(load_suite("suite.yaml"), bench.store)["outcome"].tolist() == ["completed", "completed"]
+    (tmp_path / "my_opt.py").write_text("class MyOpt:\n    beta = 0.9\n")
+    assert cells_table(load_suite("suite.yaml"), bench.store)["outcome"].tolist() == ["completed", "missing"]
