@@ -16,6 +16,10 @@ import numpy as np
 from optbench.models.dimensions import Dimensions
 from optbench.tasks.base import Prepared
 
+NANO_PACE, FULL_PACE = 15e9, 60e9
+"""Operations per second and CPU thread that nano models (evaluation included) and models of hundreds of millions
+of parameters reached on a server core of 2026: for a first estimate, where nothing was run yet."""
+
 
 @dataclass(frozen=True)
 class Work:

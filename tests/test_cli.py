@@ -86,7 +86,8 @@ def test_plan_counts_cells_what_is_done_and_what_is_left(call: Call) -> None:
     before = call("plan", "x.yaml", "--format", "json").json
     assert (before["cells"], before["done"], before["remaining"]["runs"]) == (2, 0, 2)
     assert before["remaining"]["steps"] == 15
-    assert before["remaining"]["seconds"] is None
+    assert before["remaining"]["basis"] == "nominal"
+    assert before["remaining"]["seconds"] > 0
     assert [arm["steps"] for arm in before["arms"]] == [10, 5]
     finish("results/runs", "completed")
     after = call("plan", "x.yaml", "--format", "json").json
@@ -363,7 +364,7 @@ def test_the_public_names_are_there_and_import_nothing_until_they_are_asked_for(
 
 def test_run_and_report_are_functions_whatever_else_was_imported() -> None:
     import optbench.reports.frame
-    import optbench.runner  # noqa: F401
+    import optbench.runner
 
     assert callable(optbench.run)
     assert callable(optbench.report)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optbench.commands.tables import duration, table
-from optbench.cost import Work, mean_work, training_flops
+from optbench.cost import FULL_PACE, NANO_PACE, Work, mean_work, training_flops
 from optbench.spec import canonical
 from optbench.store import Store
 from optbench.suite import Arm, Suite
@@ -15,11 +15,13 @@ from optbench.suite import Arm, Suite
 def plan(suite: Suite, store: Store) -> dict[str, Any]:
     """Cells, done, and for the runs that remain: steps, FLOPs of training (without probes), and seconds.
 
-    Cells of the same content share one run. `seconds` is None where no record tells how long such cells take here.
+    Cells of the same content share one run. `seconds` is at the pace of the suite's own records, or, where there is
+    none yet, at the nominal pace of a CPU, as `basis` says.
     """
     estimate = _Flops()
     arms: dict[int, dict[str, Any]] = {}
     flops: dict[str, float] = {}
+    nominal: dict[str, float] = {}
     steps: dict[str, int] = {}
     for cell in suite.cells():
         arm, key = cell.arm, cell.key  # the key first: it says best what is not there
@@ -28,10 +30,14 @@ def plan(suite: Suite, store: Store) -> dict[str, Any]:
         row = arms[id(arm)]
         row["cells"].append({"seed": cell.seed, "key": key, "done": store.has(key)})
         flops[key], steps[key] = row["flops"], row["steps"]
+        nominal[key] = row["flops"] / (NANO_PACE if arm.model_spec.is_small else FULL_PACE)
     cells = [cell for row in arms.values() for cell in row["cells"]]
     done = {cell["key"]: flops[cell["key"]] for cell in cells if cell["done"]}
     left = [key for key in flops if key not in done]
     flops_left = sum(flops[key] for key in left)
+    pace = _pace(store, done)
+    guess = sum(nominal[key] for key in left) / suite.execution.threads
+    seconds = guess if pace is None else pace * flops_left
     return {
         "suite": suite.name,
         "question": suite.question,
@@ -41,7 +47,8 @@ def plan(suite: Suite, store: Store) -> dict[str, Any]:
             "runs": len(left),
             "steps": sum(steps[key] for key in left),
             "flops": flops_left,
-            "seconds": _seconds(store, done, flops_left, suite.execution.workers),
+            "seconds": seconds / suite.execution.workers,
+            "basis": "nominal" if pace is None else "records",
         },
         "workers": suite.execution.workers,
         "arms": list(arms.values()),
@@ -55,12 +62,13 @@ def plan_text(content: Mapping[str, Any]) -> str:
         done = sum(cell["done"] for cell in arm["cells"])
         rows.append([arm["name"], str(len(arm["cells"])), str(done), str(arm["steps"]), f"{arm['flops']:.3g}"])
     left = content["remaining"]
-    seconds = "unknown before the first cells have run" if left["seconds"] is None else duration(left["seconds"])
+    seconds = duration(left["seconds"])
+    rough = " (a guess for CPUs: nothing was run yet)" if left["basis"] == "nominal" else ""
     lines = [
         table(["arm", "cells", "done", "steps", "FLOPs per cell"], rows),
         "",
         f"{content['suite']}: {content['cells']} cells, {content['done']} done, {left['runs']} to run: "
-        f"{left['steps']:,} steps, {left['flops']:.3g} FLOPs; time with {content['workers']} workers: {seconds}",
+        f"{left['steps']:,} steps, {left['flops']:.3g} FLOPs; time with {content['workers']} workers: {seconds}{rough}",
     ]
     return "\n".join(lines)
 
@@ -86,10 +94,8 @@ class _Flops:
         return per_step * arm.training.steps
 
 
-def _seconds(store: Store, done: Mapping[str, float], flops_left: float, workers: int) -> float | None:
-    """The time of what is left at the pace of the suite's own records."""
-    if flops_left == 0:
-        return 0.0
+def _pace(store: Store, done: Mapping[str, float]) -> float | None:
+    """Seconds per operation of the suite's own records; None where there is none."""
     pace = []
     for key, flops in done.items():
         record = store.record(key)
@@ -97,4 +103,4 @@ def _seconds(store: Store, done: Mapping[str, float], flops_left: float, workers
             pace.append((float(record.measured["total_seconds"]), flops))
     if not pace:
         return None
-    return sum(seconds for seconds, _ in pace) / sum(flops for _, flops in pace) * flops_left / workers
+    return sum(seconds for seconds, _ in pace) / sum(flops for _, flops in pace)
