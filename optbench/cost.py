@@ -49,6 +49,8 @@ def training_flops(dimensions: Dimensions, optimizer: Any, work: Work, *, steps:
     head = dimensions.head_forward_flops(supervised=work.supervised)
     passes: float = optimizer.estimator.flops(body, head)
     update: float = optimizer.rule.update_flops(dimensions.hidden_matrices())
+    if optimizer.estimator.preconditions:
+        update += optimizer.rule.precondition_flops(dimensions.hidden_matrices())
     return passes + steps * update
 
 

@@ -47,9 +47,8 @@ class Differentiable(Protocol):
         """What holds the parameters."""
         ...
 
-    @property
-    def compute_dtype(self) -> torch.dtype:
-        """What products round their arguments to: float32 without autocast."""
+    def rounded(self, weight: Tensor, role: str) -> Tensor:
+        """The weight as products see it: rounded to the compute precision where its role takes part in products."""
         ...
 
     def outputs(self, part: Part) -> Tensor:
@@ -94,7 +93,7 @@ class Oracle:
         self.parameters = [p for p in model.module.parameters() if p.requires_grad]
         self._losses = losses
         self._thirds = 0
-        self._random_state = _random_state(self.parameters)
+        self._random_state: dict[str, Any] = {}
 
     @classmethod
     def from_batch(cls, model: nn.Module, batch: Mapping[str, Tensor]) -> Oracle:
@@ -182,7 +181,12 @@ class Oracle:
 
     @contextmanager
     def _same_masks(self) -> Iterator[None]:
-        _restore_random_state(self._random_state)
+        # Every pass starts from the random state of the first, so that dropout draws the same masks; an oracle that is
+        # used for more than one step would freeze them.
+        if self._random_state:
+            _restore_random_state(self._random_state)
+        else:
+            self._random_state = _random_state(self.parameters)
         yield
 
 
@@ -201,6 +205,7 @@ def shifted(params: Sequence[Tensor], by: Sequence[Tensor]) -> Iterator[list[Ten
         saved = [p.detach().clone() for p in params]
         try:
             torch._foreach_add_(list(params), list(by))
+            del by
             with torch.enable_grad():
                 yield saved
         finally:

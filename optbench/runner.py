@@ -31,7 +31,13 @@ if TYPE_CHECKING:
     from optbench.train import History
 
 OBSERVED_STEPS = 8
-"""Steps whose shift is looked at closely, evenly spread over a run."""
+
+
+def observed_steps(steps: int) -> frozenset[int]:
+    """The steps whose shift is looked at closely: evenly spread, and few enough that most steps remain to be timed."""
+    count = min(OBSERVED_STEPS, max(1, steps // 4))
+    return frozenset(np.linspace(0, steps - 1, count + 2).round().astype(int)[1:-1].tolist())
+
 
 Progress = Callable[[int, int], None]
 """Told the steps done and the steps in all."""
@@ -112,6 +118,7 @@ def _train_and_measure(cell: CellSpec, root: Path, *, device: str, progress: Pro
     training, seed = cell.training, cell.seed
     task: Task = cell.task.build()
     plan, price = _planned(cell, task, root, device)
+    cost_metrics.reset_peak(device)  # A probe that happened to run in this process is not this cell's memory.
     model = cell.model.build(
         seed=stream_seed(seed, "init"), device=device, precision=training.precision, attention=training.attention
     )
@@ -127,12 +134,12 @@ def _train_and_measure(cell: CellSpec, root: Path, *, device: str, progress: Pro
         iter(batches),
         steps=training.steps,
         schedule=schedule_of(schedule.kind, warmup=schedule.warmup, final=schedule.final, steps=training.steps),
-        observe_at=frozenset(np.linspace(1, training.steps - 1, OBSERVED_STEPS).astype(int).tolist()),
+        observe_at=observed_steps(training.steps),
         observers=[] if progress is None else [lambda done: progress(done, training.steps)],
     )
     peak = cost_metrics.peak_bytes(device)
     examples = task.test if training.evaluate == "test" else task.validation
-    outcome, result, files = _evaluated(history, model, task, examples, optimizer)
+    outcome, result, files = _evaluated(history, model, task, examples, optimizer, training.micro_batch)
     work = cost.Work.of(prepared, batches.rows_seen())
     flops = cost.training_flops(cell.model.dimensions(), cell.optimizer, work, steps=len(history.losses))
     result |= cost_metrics.counted(
@@ -194,14 +201,19 @@ class _Batches:
 
 
 def _evaluated(
-    history: History, model: LanguageModel, task: Task, examples: Sequence[Example], optimizer: Optimizer
+    history: History,
+    model: LanguageModel,
+    task: Task,
+    examples: Sequence[Example],
+    optimizer: Optimizer,
+    micro_batch: int,
 ) -> tuple[str, dict[str, float], dict[str, Any]]:
     """Outcome, results and question table; a model whose loss is not finite has no accuracy."""
     finite = [loss for loss in history.losses if np.isfinite(loss)]
     result = {"final_loss": float(np.mean(finite[-10:]))} if finite else {}
     if history.diverged_at is None:
         with optimizer.rule.evaluating():
-            nll = accuracy.solution_nll(model, task, examples)
+            nll = accuracy.solution_nll(model, task, examples, micro_batch=micro_batch)
             if np.isfinite(nll):
                 answered, questions = accuracy.answers(model, task, examples)
                 return "completed", {**result, "test_nll": nll, **answered}, {QUESTIONS: questions}

@@ -46,10 +46,12 @@ class Plainly:
     """A module behind the oracle by the plainest of means: outputs, and their inner product with a cotangent."""
 
     module: nn.Module
-    compute_dtype: torch.dtype = torch.float64
 
     def outputs(self, part: Part) -> Tensor:
         return self.module(**part.inputs).flatten(0, 1)[part.positions]
+
+    def rounded(self, weight: Tensor, role: str) -> Tensor:
+        return weight
 
     def pullback(self, part: Part, cotangent: Tensor) -> Tensor:
         return (self.outputs(part) * cotangent).sum()

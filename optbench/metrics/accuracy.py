@@ -46,10 +46,13 @@ def questions_table(examples: Sequence[Example], grades: Sequence[Grade]) -> pd.
     )
 
 
-def solution_nll(model: LanguageModel, task: Task, examples: Sequence[Example]) -> float:
-    """Mean negative log likelihood of the reference solutions, nats per supervised position."""
+def solution_nll(model: LanguageModel, task: Task, examples: Sequence[Example], *, micro_batch: int) -> float:
+    """Mean negative log likelihood of the reference solutions, nats per supervised position.
+
+    `micro_batch` examples go through the model at once, as in training: what fits there fits here.
+    """
     from optbench.evaluation import example_losses
 
     prepared = task.prepare(examples, model)
-    losses = example_losses(model, task, prepared)
+    losses = example_losses(model, task, prepared, micro_batch=micro_batch)
     return float((losses * prepared.supervised).sum() / prepared.supervised.sum())

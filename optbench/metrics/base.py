@@ -10,11 +10,15 @@ Direction = Literal["higher", "lower", "neither"]
 
 @dataclass(frozen=True)
 class Column:
-    """A named number: its unit, which way is better, a line of explanation, and whether it is a measurement (of time
-    or memory, which no two runs share) or a result (equal in every repetition)."""
+    """A named number: its unit, which way is better, and a line of explanation.
+
+    `measured` numbers are times and memory, which no two runs share; all others are equal in every repetition.
+    `counted` numbers follow from the spec (passes, say): where no seed moves them, differences are certain.
+    """
 
     name: str
     unit: str
     direction: Direction
     doc: str
     measured: bool = False
+    counted: bool = False

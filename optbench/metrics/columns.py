@@ -11,12 +11,24 @@ _TABLE = (
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
     Column("final_loss", "nats", "lower", "Training loss per supervised position, mean of the last ten batches."),
-    Column("steps_done", "steps", "neither", "Optimizer steps taken; fewer than planned where the run diverged."),
+    Column(
+        "steps_done",
+        "steps",
+        "neither",
+        "Optimizer steps taken; fewer than planned where the run diverged.",
+        counted=True,
+    ),
     Column("diverged_at", "steps", "higher", "The step at which the loss was no longer a finite number."),
     Column("tokens", "tokens", "neither", "Non-padding input tokens of training, counted once a step."),
-    Column("passes", "passes", "lower", "Forward + backward evaluations of a batch; a forward alone counts 1/3."),
+    Column(
+        "passes",
+        "passes",
+        "lower",
+        "Forward + backward evaluations of a batch; a forward alone counts 1/3.",
+        counted=True,
+    ),
     Column("flops", "FLOPs", "lower", "Floating-point operations of training, analytic, the optimizer's own included."),
-    Column("state_bytes", "bytes", "lower", "What the optimizer keeps between two steps."),
+    Column("state_bytes", "bytes", "lower", "What the optimizer keeps between two steps.", counted=True),
     Column("probe_share", "fraction", "lower", "FLOPs of the strategy's probe as a share of the FLOPs of training."),
     Column("shift_cosine", "cosine", "higher", "Worst cosine seen between the shift asked for and made."),
     Column("step_seconds", "s", "lower", "Median time of one optimizer step.", measured=True),
@@ -44,7 +56,7 @@ def column(name: str) -> Column:
         return Column(name, "", "neither", "Not described.")
     known = COLUMNS[base]
     doc = f"{known.doc} Only {part}." if slash else known.doc
-    return Column(name, known.unit, known.direction, doc, known.measured)
+    return Column(name, known.unit, known.direction, doc, known.measured, known.counted)
 
 
 def worst(name: str) -> float:

@@ -38,5 +38,4 @@ def finished(module: Any, tokenizer: Tokenizer, *, device: str, precision: Preci
     module.to(device)
     module.train()
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    compute = torch.bfloat16 if precision == "bf16" else torch.float32
-    return LanguageModel(module, Head.of(module), tokenizer, compute)
+    return LanguageModel(module, Head.of(module), tokenizer, precision)

@@ -65,19 +65,24 @@ class Head:
 
 
 class _LinearPullback(torch.autograd.Function):
+    """The products are taken in the precision that autocast gives a linear layer, as in the pass this stands for."""
+
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cotangent_NV: Tensor) -> Tensor:
-        ctx.save_for_backward(hidden_ND, weight_VD, cotangent_NV)
-        ctx.has_bias = bias_V is not None
+        device = hidden_ND.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
+        ctx.save_for_backward(hidden_ND.to(dtype), weight_VD.to(dtype), cotangent_NV)
+        ctx.dtypes = hidden_ND.dtype, weight_VD.dtype, None if bias_V is None else bias_V.dtype
         return hidden_ND.new_zeros((), dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *scales: Tensor) -> Any:
         (scale,) = scales
         hidden_ND, weight_VD, cotangent_NV = ctx.saved_tensors
+        hidden_dtype, weight_dtype, bias_dtype = ctx.dtypes
         c = (cotangent_NV * scale).to(hidden_ND.dtype)
-        bias = (cotangent_NV * scale).sum(0).to(weight_VD.dtype) if ctx.has_bias else None
-        return c @ weight_VD.to(c.dtype), (c.T @ hidden_ND).to(weight_VD.dtype), bias, None
+        bias = None if bias_dtype is None else c.sum(0).to(bias_dtype)
+        return (c @ weight_VD).to(hidden_dtype), (c.T @ hidden_ND).to(weight_dtype), bias, None
 
 
 def linear_pullback(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cotangent_NV: Tensor) -> Tensor:

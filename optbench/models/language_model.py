@@ -18,6 +18,7 @@ from optbench.models.head import Head, linear_pullback
 from optbench.oracle import Batch, Part
 
 IGNORED = -100
+Precision = Literal["float32", "tf32", "bf16"]
 
 
 class Tokenizer(Protocol):
@@ -44,19 +45,21 @@ class LanguageModel:
     """A causal model of transformers with its parts exposed.
 
     `head` is None where head(hidden) does not equal the model's logits (models that scale or cap them): then the
-    outputs are taken from the logits. `compute_dtype` float32 means no autocast; the weights are float32 always.
+    outputs are taken from the logits. The weights are float32 always; `precision` is that of products: bf16 by
+    autocast, tf32 by the matrix units of a GPU.
     """
 
     module: nn.Module
     head: Head | None
     tokenizer: Tokenizer | None = None
-    compute_dtype: torch.dtype = torch.float32
+    precision: Precision = "float32"
 
     @classmethod
     def of(cls, module: nn.Module) -> LanguageModel:
         """The view of a bare module; found once per module and remembered as long as the module lives."""
         known = _views.get(module)
-        if known is None:
+        # An output layer that was resized or replaced since is another one.
+        if known is None or (known[0] is not None and known[0].linear is not module.get_output_embeddings()):  # type: ignore[operator]
             known = _views[module] = (Head.of(module),)
         return cls(module=module, head=known[0])
 
@@ -67,9 +70,19 @@ class LanguageModel:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The precision of forward passes."""
-        if self.compute_dtype == torch.float32:
+        if self.precision != "bf16":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.compute_dtype)
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def rounded(self, weight: Tensor, role: str) -> Tensor:
+        """The weight as products see it. Embeddings are looked up and vectors multiplied elementwise, in float32."""
+        if self.precision == "float32" or role in ("embedding", "vector"):
+            return weight
+        if self.precision == "bf16":
+            return weight.bfloat16()
+        # tf32 keeps 10 of the 23 bits of the mantissa: to nearest by adding half of what is cut off.
+        bits = weight.detach().float().view(torch.int32)
+        return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
 
     def outputs(self, part: Part) -> Tensor:
         """The logits [N, V] at the supervised positions, float32."""
@@ -125,6 +138,3 @@ def batch_of_labels(batch: Mapping[str, Tensor]) -> Batch:
     num_tokens = ids_BT.numel() if mask is None else int(mask.sum())
     part = Part(inputs, positions, shifted_BT.flatten()[positions])
     return Batch([part], num_tokens=num_tokens, num_supervised=len(positions))
-
-
-Precision = Literal["float32", "tf32", "bf16"]

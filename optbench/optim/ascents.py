@@ -42,7 +42,7 @@ class Relative(Spec):
         """The shift; || e / T || is rho."""
         scales = [w.detach().abs() + self.eta for w in weights]
         scaled = _of_norm(rho, [t * g for t, g in zip(scales, _gradients(weights), strict=True)])
-        return [t * s for t, s in zip(scales, scaled, strict=True)]
+        return [s.mul_(t) for t, s in zip(scales, scaled, strict=True)]
 
 
 class Preconditioned(Spec):
@@ -68,9 +68,11 @@ class Preconditioned(Spec):
 
 
 class Momentum(Spec):
-    """e = rho m / ||m|| with the rule's momentum m, an average of past gradients (after arXiv 2401.12033).
+    """e = -rho m / ||m|| with the rule's momentum m, an average of past gradients (arXiv 2401.12033).
 
-    No gradient at the weights is needed. Before the first step m = 0 and nothing is shifted.
+    The sign is that of the paper's code. A step along -m has just been taken and overshoots, so that going on along it
+    raises the loss of the batch more often than going back does. No gradient at the weights is needed. Before the
+    first step m = 0 and nothing is shifted.
     """
 
     kind: Literal["momentum"] = "momentum"
@@ -80,7 +82,7 @@ class Momentum(Spec):
 
     def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
         """The shift; its norm is rho, or 0 before the first step."""
-        return _of_norm(rho, rule.direction())
+        return _of_norm(-rho, rule.direction())
 
 
 ASCENTS: dict[str, type[Spec]] = with_entry_points(
@@ -106,7 +108,7 @@ def _gradients(weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _of_norm(rho: float, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors scaled together to norm `rho`; zeros stay zeros."""
+    """The tensors scaled together to norm |rho|; zeros stay zeros."""
     import torch
 
     norm = torch.nn.utils.get_total_norm(list(tensors))

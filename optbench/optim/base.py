@@ -89,6 +89,10 @@ class RuleSpec(Protocol):
         """Operations of the matrix products of one update, for hidden matrices of these rows and columns."""
         ...
 
+    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
+        """The same of one call of `Rule.precondition`."""
+        ...
+
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """The rule for these parameters."""
         ...

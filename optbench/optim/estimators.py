@@ -36,6 +36,11 @@ class Plain(Spec):
         """Forward + backward evaluations of the batch in one step."""
         return Fraction(1)
 
+    @property
+    def preconditions(self) -> bool:
+        """Whether a step asks the rule for its preconditioner."""
+        return False
+
     def flops(self, body_forward: float, head_forward: float) -> float:
         """Operations of a step, from those of one forward pass through body and head; a backward costs two forwards."""
         return 3 * (body_forward + head_forward)
@@ -62,6 +67,11 @@ class SharpnessAware(Spec):
         if self.ascent.needs_gradient:
             return Fraction(2)
         return Fraction(4, 3) if self.functional else Fraction(1)
+
+    @property
+    def preconditions(self) -> bool:
+        """Whether a step asks the rule for its preconditioner."""
+        return bool(self.ascent.needs_preconditioner)
 
     def flops(self, body_forward: float, head_forward: float) -> float:
         """Operations of a step. The pull-back of Functional-SAM runs no forward through the head."""
@@ -92,8 +102,9 @@ class SharpnessAware(Spec):
         with torch.no_grad():
             shift = self.ascent.shift(weights, rule, self.rho)
         with shifted(weights, shift) as saved:
-            there = oracle.gradient(cotangent=base.cotangent if base and self.functional else None)
             notes = _notes(parameters, saved, shift, oracle) if observe else {}
+            shift.clear()  # As large as the model, and not needed any more.
+            there = oracle.gradient(cotangent=base.cotangent if base and self.functional else None)
         if base is None:
             return Estimate(there.loss, "shifted weights", notes)
         return Estimate(base.loss, "weights", notes)
@@ -101,20 +112,26 @@ class SharpnessAware(Spec):
 
 def _notes(parameters: Sequence[Parameter], saved: list[Tensor], shift: list[Tensor], oracle: Oracle) -> dict[str, Any]:
     """What the shift was: its norm, the cosine between it and what the forward pass saw of it (products round their
-    arguments to the compute dtype), and the share of its square that each role took."""
+    arguments to the compute precision), and the share of its square that each role took.
+
+    One tensor at a time in double precision: copies of a whole model would not fit beside it.
+    """
     import torch
 
-    dtype = oracle.model.compute_dtype
+    squares: dict[str, Tensor] = {}
+    seen_square = dot = torch.zeros((), dtype=torch.float64, device=saved[0].device)
     with torch.no_grad():
-        seen = [p.tensor.to(dtype).double() - s.to(dtype).double() for p, s in zip(parameters, saved, strict=True)]
-        asked = [e.double() for e in shift]
-        norm = torch.nn.utils.get_total_norm(asked)
-        seen_norm = torch.nn.utils.get_total_norm(seen)
-        dot = torch.stack([(a * b).sum() for a, b in zip(asked, seen, strict=True)]).sum()
-        roles = sorted({p.role for p in parameters})
-        share = {}
-        for role in roles:
-            own = torch.stack([e.square().sum() for e, p in zip(asked, parameters, strict=True) if p.role == role])
-            share[role] = float(own.sum() / norm.square()) if norm > 0 else 0.0
-        cosine = float(dot / (norm * seen_norm)) if norm > 0 and seen_norm > 0 else float("nan")
-    return {"shift_norm": float(norm), "shift_cosine": cosine, "shift_share": share}
+        for p, before, e in zip(parameters, saved, shift, strict=True):
+            asked = e.double()
+            seen = oracle.model.rounded(p.tensor, p.role).double() - oracle.model.rounded(before, p.role).double()
+            squares[p.role] = squares.get(p.role, torch.zeros_like(dot)) + asked.square().sum()
+            seen_square = seen_square + seen.square().sum()
+            dot = dot + (asked * seen).sum()
+    square = float(sum(squares.values()))
+    both = (square * float(seen_square)) ** 0.5
+    share = {role: float(own) / square if square else 0.0 for role, own in sorted(squares.items())}
+    return {
+        "shift_norm": square**0.5,
+        "shift_cosine": float(dot) / both if both else float("nan"),
+        "shift_share": share,
+    }

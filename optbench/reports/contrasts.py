@@ -99,6 +99,9 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
     finite = n > 0 and bool(np.isfinite(differences).all())
     estimate = float(differences.mean()) if finite else math.nan
     sd = float(differences.std(ddof=1)) if finite and n > 1 else math.nan
+    counted = column(metric).counted
+    if sd == 0 and not counted:
+        sd = math.nan  # Equal by coincidence: no spread to judge by.
     width = float(half_width(sd, n))
     planned = planned_difference(metric, estimate)
     used = np.zeros(values.shape, dtype=bool)
@@ -112,7 +115,7 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
         "low": estimate - width,
         "high": estimate + width,
         "sd": sd,
-        "p": float(t_p_value(estimate, sd, n)),
+        "p": float(t_p_value(estimate, sd, n, counted=counted)),
         "n": n,
         "pairs": len(kept),
         "pairs_declared": len(pairs.of),

@@ -42,16 +42,18 @@ def t_interval(values: Sequence[float] | Array) -> tuple[float, float]:
     return float(np.mean(numbers)), float(half_width(sd, len(numbers)))
 
 
-def t_p_value(mean: Any, sd: Any, n: Any) -> Array:
+def t_p_value(mean: Any, sd: Any, n: Any, *, counted: bool = False) -> Array:
     """The two-sided p of Student's t against a mean of 0, elementwise.
 
-    NaN where n is below 2 or mean or sd is not finite. Without any spread it is 1 for a mean of exactly 0 and 0
-    otherwise: numbers that no seed moves (counts of passes, say) differ for certain.
+    NaN where n is below 2 or mean or sd is not finite. Without any spread, numbers that are `counted` and that no seed
+    moves (passes, say) differ for certain: p is 0, or 1 for a mean of exactly 0. Of anything else nothing is known
+    then, and p is NaN: a few questions answered alike by two seeds are a coincidence that happens in one of ten.
     """
     m, s, count = np.broadcast_arrays(np.asarray(mean, float), np.asarray(sd, float), np.asarray(n, float))
     p = np.full(m.shape, math.nan)
     known = (count >= 2) & np.isfinite(m) & np.isfinite(s)
-    p[known] = np.where(m[known] == 0, 1.0, 0.0)
+    if counted:
+        p[known] = np.where(m[known] == 0, 1.0, 0.0)
     spread = known & (s > 0)
     t = np.abs(m[spread]) / (s[spread] / np.sqrt(count[spread]))
     p[spread] = 2 * stdtr(count[spread] - 1, -t)
@@ -81,7 +83,8 @@ def power(sd: float, difference: float, n: int, level: float = ALPHA) -> float:
     if sd == 0:
         return 1.0
     critical = stdtrit(n - 1, 1 - level / 2)
-    return float(1 - nctdtr(n - 1, abs(difference) * math.sqrt(n) / sd, critical))
+    # Far out in the tail the distribution function comes back as NaN for what is 0.
+    return float(1 - np.nan_to_num(nctdtr(n - 1, abs(difference) * math.sqrt(n) / sd, critical)))
 
 
 def seeds_needed(sd: float, difference: float, *, level: float = ALPHA, chance: float = 0.8) -> float:

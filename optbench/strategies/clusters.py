@@ -17,13 +17,15 @@ ITERATIONS = 20
 class LaterLearned(Spec):
     """How later-learned examples are told apart (after arXiv 2403.07384 and 2404.17768, and a co-author's code).
 
-    `trajectory` is what is clustered: `ratio`, the loss at each look over the loss at the look before, is large where a
-    loss falls slowly; `raw`, the losses themselves, is large where an example is hard. `scope` clusters each source
+    `trajectory` is what is clustered: `raw`, the losses themselves, is large where an example stays hard; `ratio`, the
+    loss at each look over the loss at the look before, is large where a loss falls slowly. Ratios of few looks are
+    mostly noise: at nano scale two probes that differ in their seed agree on the later-learned part of a source with
+    Cohen's kappa 0.05 to 0.17 by ratios, and 0.40 to 0.57 by raw losses (three looks). `scope` clusters each source
     apart or all examples together. The cluster with the highest mean is the later-learned one; a source with fewer than
     `min_source` examples is taken whole, being too small to cluster.
     """
 
-    trajectory: Literal["ratio", "raw"] = "ratio"
+    trajectory: Literal["raw", "ratio"] = "raw"
     scope: Literal["source", "all"] = "source"
     clusters: Annotated[int, Field(ge=2, le=100)] = 2
     min_source: Annotated[int, Field(ge=1)] = 78

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optbench.errors import UserError
 from optbench.models.specs import ModelSpec
 from optbench.order import rows_of_batches
-from optbench.rng import stream_seed
+from optbench.rng import seed_torch, stream_seed
 from optbench.spec import key_of
 from optbench.store import write_whole
 from optbench.strategies.base import Trajectories
@@ -102,16 +103,17 @@ class ProbeRun:
         optimizer = spec.optimizer.build(parameters_of(model.module))
         steps_per_epoch = -(-len(task.train) // spec.batch_size)
         steps = steps_per_epoch * spec.epochs
-        recorder = _Recorder(task, prepared, spec.epochs)
+        recorder = _Recorder(task, prepared, spec.epochs, spec.micro_batch)
+        seed_torch(stream_seed(spec.seed, "dropout"))
         rows = _whole_epochs(len(task.train), spec.batch_size, seed=spec.seed)
         looks: list[np.ndarray] = []
 
         def look(step: int) -> None:
             recorder.end_step()
             if spec.record == "looks" and step % steps_per_epoch == 0:
-                looks.append(example_losses(model, task, prepared))
+                looks.append(example_losses(model, task, prepared, micro_batch=spec.micro_batch))
 
-        train(
+        history = train(
             model,
             recorder.losses,
             optimizer,
@@ -120,6 +122,11 @@ class ProbeRun:
             schedule=schedule_of("constant", warmup=0.05, final=0.0, steps=steps),
             observers=[look],
         )
+        if history.diverged_at is not None:
+            raise UserError(
+                f"the probe diverged at step {history.diverged_at} of {steps}: its losses tell nothing; give the "
+                "strategy's probe another optimizer or a lower learning rate"
+            )
         losses = np.stack(looks, axis=1) / np.stack(looks, axis=1).mean(axis=0) if looks else recorder.looks
         dimensions = self.subject.dimensions()
         everything = cost.Work.of(prepared, np.arange(len(prepared)))
@@ -137,6 +144,7 @@ class _Recorder:
     task: Task
     prepared: Prepared
     epochs: int
+    micro_batch: int
     looks: np.ndarray = field(init=False)
     _seen: np.ndarray = field(init=False)
     _rows: np.ndarray = field(init=False)
@@ -150,10 +158,10 @@ class _Recorder:
         """The batches of these rows, remembering which they are."""
         for chosen in rows:
             self._rows = chosen
-            yield self.prepared.batch(chosen, micro_batch=len(chosen))
+            yield self.prepared.batch(chosen, micro_batch=self.micro_batch)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The task's losses; the first evaluation of a step is kept."""
+        """The task's losses; the first evaluation of each part in a step is kept."""
         found = self.task.losses(outputs, targets)
         self._parts.append(found.detach())
         return found
@@ -162,16 +170,20 @@ class _Recorder:
         """Turns what was kept into one look at each example of the batch."""
         from optbench.evaluation import mean_by_example
 
-        own = mean_by_example(self._parts[:1], self.prepared.supervised[self._rows])
+        parts = -(-len(self._rows) // self.micro_batch)
+        own = mean_by_example(self._parts[:parts], self.prepared.supervised[self._rows])
         self.looks[self._rows, self._seen[self._rows]] = own / own.mean()
         self._seen[self._rows] += 1
         self._parts.clear()
 
 
 def _whole_epochs(n: int, batch_size: int, *, seed: int) -> Iterator[np.ndarray]:
-    """Batches that do not cross epochs, so that each epoch looks at every example exactly once."""
+    """Batches that do not cross epochs, so that each epoch looks at every example exactly once.
+
+    Their sizes differ by one at most: in a remainder of few examples each would be compared with itself.
+    """
     round_number = 0
     while True:
         order = next(rows_of_batches(np.ones(n, dtype=int), n, seed=stream_seed(seed, "probe order", round_number)))
-        yield from (order[start : start + batch_size] for start in range(0, n, batch_size))
+        yield from np.array_split(order, -(-n // batch_size))
         round_number += 1

@@ -47,5 +47,6 @@ class ProbeSpec(Spec):
     optimizer: OptimizerSpec = OptimizerSpec.model_validate({"rule": {"kind": "adamw", "lr": 3e-3}})
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
     batch_size: Annotated[int, Field(ge=1)] = 64
+    micro_batch: Annotated[int, Field(ge=1)] = 4096
     record: Literal["online", "looks"] = "online"
     seed: Annotated[int, Field(ge=0)] = 0

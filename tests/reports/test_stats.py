@@ -40,7 +40,18 @@ def test_an_infinite_value_has_no_interval():
 
 
 def test_numbers_that_no_seed_moves_differ_for_certain_and_equal_ones_do_not():
-    assert t_p_value([300.0, 0.0], [0.0, 0.0], [3, 3]).tolist() == [0.0, 1.0]
+    assert t_p_value([300.0, 0.0], [0.0, 0.0], [3, 3], counted=True).tolist() == [0.0, 1.0]
+
+
+def test_what_two_seeds_agree_on_by_coincidence_is_not_resolved():
+    assert np.isnan(t_p_value([0.1, 0.0], [0.0, 0.0], [2, 2])).all()
+    values = np.array([[0.5, 0.5], [0.4, 0.4], [0.1, 0.3]])
+    assert not_resolved_from_best(values, higher=True).all()
+    assert not supported_as_best(values, higher=True).any()
+
+
+def test_power_is_one_far_above_the_noise():
+    assert seeds_needed(1e-6, 0.01) == 2
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 12])

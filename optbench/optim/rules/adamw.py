@@ -30,6 +30,10 @@ class AdamW(Spec):
         """No matrix product: elementwise work is not counted."""
         return 0.0
 
+    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
+        """No matrix product."""
+        return 0.0
+
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """torch.optim.AdamW, fused: the baseline must not be a slow one."""
         from optbench.optim import adam

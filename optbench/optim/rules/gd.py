@@ -39,6 +39,10 @@ class GD(Spec):
         """No matrix product: elementwise work is not counted."""
         return 0.0
 
+    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
+        """No matrix product."""
+        return 0.0
+
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """torch.optim.SGD with its fused kernel."""
         import torch

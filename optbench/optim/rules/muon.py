@@ -49,6 +49,10 @@ class Muon(Spec):
         """Operations of Newton-Schulz over the hidden matrices, of these rows and columns."""
         return float(sum(newton_schulz_flops(rows, cols, self.ns_steps) for rows, cols in matrices))
 
+    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
+        """Newton-Schulz once more."""
+        return self.update_flops(matrices)
+
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """The rule. Raises ValueError for a model without hidden matrices: that would be AdamW under another name."""
         from optbench.optim import adam

@@ -60,6 +60,10 @@ class TorchOptimizer(Spec):
         """Not known for a foreign optimizer, and counted as none; its time is measured."""
         return 0.0
 
+    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
+        """No matrix product."""
+        return 0.0
+
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """The rule. Raises UserError where the class does not exist or refuses the options."""
         from optbench.optim.torch_rule import TorchRule
