@@ -68,7 +68,7 @@ class Budget(Spec):
 
     steps: optimizer steps. epochs: passes over the un-enlarged training set. tokens: non-padding inputs, counted once
     per step. passes: forward + backward evaluations of a batch (a forward alone is 1/3). flops: floating-point
-    operations of training, analytic.
+    operations of training, analytic; a strategy's probe is not among them and shows in the column probe_share.
     """
 
     steps: Annotated[int, Field(ge=1)] | None = None

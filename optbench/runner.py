@@ -147,7 +147,9 @@ def _train_and_measure(cell: CellSpec, root: Path, *, device: str, progress: Pro
     )
     files[CURVES] = _curves(history)
     if cell.model.is_small:
-        files[WEIGHTS] = {name: p.detach().cpu().contiguous() for name, p in model.module.named_parameters()}
+        # The weights that were evaluated: the averages, for rules that average.
+        with optimizer.rule.evaluating():
+            files[WEIGHTS] = {name: p.detach().cpu().clone() for name, p in model.module.named_parameters()}
     measured = {
         **cost_metrics.timed(history, peak_bytes=peak),
         "probe_seconds": price.probe_seconds,

@@ -295,3 +295,60 @@ def test_new_examples_are_written_once_and_read_back(arithmetic, tmp_path):
     for other in (lambda: again(asked, 6), lambda: again(asked[1:], 5)):
         with pytest.raises(AssertionError, match="written again"):
             other()
+
+
+def test_a_diverged_probe_is_refused_and_not_kept(tmp_path):
+    from optbench.errors import UserError
+    from optbench.strategies.probe import ProbeRun
+    from optbench.strategies.probe_spec import ProbeSpec
+
+    task = of("tasks", {"kind": "arithmetic", "train": 96, "validation": 12, "test": 24})
+    spec = ProbeSpec.model_validate({"optimizer": {"rule": {"kind": "gd", "lr": 1e20}}, "batch_size": 16})
+    model = of("models", {**MODEL_PRESETS["llama-nano"], "width": 16, "layers": 1, "heads": 2, "kv_heads": 1})
+    probe = ProbeRun(spec, model, task.identity(), "float32", "sdpa")
+    with pytest.raises(UserError, match="the probe diverged at step"):
+        probe.run(task.build(), tmp_path, device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("record", ["online", "looks"])
+def test_a_probe_does_not_depend_on_what_ran_before_it_nor_on_the_micro_batch(record, tmp_path):
+    from optbench.strategies.probe import ProbeRun
+    from optbench.strategies.probe_spec import ProbeSpec
+
+    task = of("tasks", {"kind": "arithmetic", "train": 100, "validation": 12, "test": 24})
+    model = of("models", {**MODEL_PRESETS["phi-nano"], "width": 16, "layers": 1, "heads": 2, "kv_heads": 1})
+    found = []
+    for micro_batch in (4096, 4096, 7):
+        torch.manual_seed(len(found))
+        spec = ProbeSpec(batch_size=32, record=record, micro_batch=micro_batch)
+        run = ProbeRun(spec, model, task.identity(), "float32", "sdpa")
+        found.append(run.run(task.build(), tmp_path / str(len(found)), device="cpu"))
+    assert found[0].losses.shape == (100, 3)
+    assert np.array_equal(found[0].losses, found[1].losses)
+    np.testing.assert_allclose(found[0].losses, found[2].losses, rtol=1e-3)
+    assert not (found[0].losses == 1.0).any()
+
+
+def test_observed_steps_leave_most_steps_to_be_timed():
+    from optbench.runner import observed_steps
+
+    assert observed_steps(1) <= {0}
+    assert len(observed_steps(6)) == 1
+    assert len(observed_steps(300)) == 8
+    assert max(observed_steps(300)) < 300
+
+
+def test_an_output_layer_that_was_resized_is_found_anew():
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=20
+    )
+    module = LlamaForCausalLM(config)
+    batch = {"input_ids": torch.randint(0, 20, (2, 6)), "labels": torch.randint(0, 20, (2, 6))}
+    Oracle.from_batch(module, batch).gradient()
+    module.resize_token_embeddings(32, mean_resizing=False)
+    expected = float(module(**batch).loss)
+    assert float(Oracle.from_batch(module, batch).loss()) == pytest.approx(expected, rel=1e-5)

@@ -10,7 +10,7 @@ _TABLE = (
     Column("accuracy", "fraction", "higher", "Test questions whose final answer is exactly right."),
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
-    Column("final_loss", "nats", "lower", "Training loss per supervised position, mean of the last ten batches."),
+    Column("final_loss", "nats", "lower", "Mean of the last ten training losses, each taken before its update."),
     Column(
         "steps_done",
         "steps",
@@ -35,7 +35,7 @@ _TABLE = (
     Column("step_seconds_p95", "s", "lower", "95th percentile of the time of one optimizer step.", measured=True),
     Column("tokens_per_second", "tokens/s", "higher", "Non-padding input tokens, counted once a step.", measured=True),
     Column("peak_bytes", "bytes", "lower", "Peak memory of the run.", measured=True),
-    Column("train_seconds", "s", "lower", "Time of the training loop.", measured=True),
+    Column("train_seconds", "s", "lower", "Median time of a step, times the number of steps.", measured=True),
     Column("probe_seconds", "s", "lower", "Time of the strategy's probe.", measured=True),
     Column("total_seconds", "s", "lower", "Time of the cell: probe, training and evaluation.", measured=True),
 )

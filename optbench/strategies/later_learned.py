@@ -79,7 +79,7 @@ class RandomAugment(Spec):
 
 
 def _later(select: LaterLearned, task: Task, probe: Probe) -> tuple[np.ndarray, dict[str, Any]]:
-    """Found from the probe alone, with the probe's seed: the same examples for every seed of a cell."""
+    """Found from the probe alone, at a fixed seed: the same examples for every seed of a cell."""
     found = probe()
     sources = [example.source for example in task.train]
     later = select.find(found.losses, sources, seed=0)

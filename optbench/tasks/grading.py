@@ -17,6 +17,8 @@ from optbench.tasks.base import Example, Grade
 
 Grading = Literal["exact", "number", "last_number", "math_verify"]
 Extract = Callable[[str], str | None]
+MINUS = "\u2212"
+"""The typographic minus sign, which means the same as the hyphen that stands for it."""
 
 _MARK = re.compile(r"####|the (?:final )?answer is:?", re.IGNORECASE)
 _NUMBER = re.compile(r"-?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?(?![\d])|-?\.\d+")
@@ -36,6 +38,7 @@ def grader(grading: Grading) -> Callable[[str, Example], Grade]:
 
 def marked(text: str) -> str | None:
     """The rest of the line after the last `####` or `The answer is`; None where there is neither, or nothing after."""
+    text = text.replace(MINUS, "-")
     places = list(_MARK.finditer(text))
     if not places:
         return None
@@ -48,13 +51,14 @@ def marked_number(text: str) -> str | None:
     rest = marked(text)
     if rest is None:
         return text.strip() if _WHOLE.fullmatch(text.strip()) else None
-    found = _NUMBER.match(re.sub(r"^[\s$€£*:\\(]+", "", rest))
+    found = _NUMBER.match(re.sub(r"^(?:[A-Za-z]\s*=)?[\s$€£*:\\(]+|^[A-Za-z]\s*=", "", rest))
     return found[0] if found else None
 
 
 def last_number(text: str) -> str | None:
     """The last number of the text; None where there is none. A hyphen after a digit or letter is no sign: 3-5 ends in
     5."""
+    text = text.replace(MINUS, "-")
     numbers = list(_NUMBER.finditer(text))
     if not numbers:
         return None

@@ -9,7 +9,7 @@ from torch import nn
 from torch.func import functional_call, grad, vjp
 
 from optbench.models.language_model import cross_entropy
-from optbench.optim.base import Optimizer
+from optbench.optim.base import Damping, Optimizer
 from optbench.optim.specs import PRESETS, RULES, OptimizerSpec
 from optbench.oracle import Batch, Oracle, shifted
 
@@ -300,3 +300,74 @@ def test_an_oracle_without_supervised_positions_is_refused():
     empty = Batch([], num_tokens=3, num_supervised=0)
     with pytest.raises(ValueError, match="no supervised position"):
         Oracle(Plainly(TinyLM()), cross_entropy, empty)
+
+
+@pytest.mark.parametrize("rule", ["adamw", "muon", "gd"])
+def test_the_momentum_ascent_goes_on_along_the_last_steps(rule):
+    # arXiv 2401.12033, and its code: w <- w - rho m / ||m||, with m what the rule steps against.
+    module = TinyLM()
+    params = parameters(module)
+    fields = {"momentum": 0.9} if rule == "gd" else {}
+    spec = {"estimator": {"kind": "sharpness_aware", "ascent": "momentum"}, "rule": {"kind": rule, **fields}}
+    optimizer = OptimizerSpec.model_validate(spec).build(params)
+    average = [torch.zeros_like(p.tensor) for p in params]
+    for step in range(3):
+        seen = oracle(module, batch(ids(step)))
+        with torch.no_grad():
+            shift = optimizer.estimator.ascent.shift([p.tensor for p in params], optimizer.rule, 0.2)
+        norm = math.sqrt(sum(float(m.square().sum()) for m in average))
+        close(shift, [-0.2 * m / norm if norm else m for m in average], rtol=1e-6)
+        seen.gradient()
+        decay = {"adamw": [0.9] * len(params), "gd": [0.9] * len(params)}.get(
+            rule, [0.95 if p.role == "hidden" else 0.9 for p in params]
+        )
+        new = 1.0 if rule == "gd" else None
+        average = [
+            d * m + (new or 1 - d) * p.tensor.grad for d, m, p in zip(decay, average, params, strict=True)
+        ]
+        with torch.no_grad():
+            optimizer.rule.apply(1.0)
+
+
+def test_muons_preconditioner_orthogonalises_hidden_matrices_to_entries_of_size_one():
+    module = TinyLM()
+    params = parameters(module)
+    spec = {"estimator": {"kind": "sharpness_aware", "ascent": "preconditioned"}, "rule": {"kind": "muon"}}
+    spec["rule"]["ns_dtype"] = "float64"
+    optimizer = OptimizerSpec.model_validate(spec).build(params)
+    optimizer.step(oracle(module))
+    oracle(module).gradient()
+    grads = gradients(module)
+    found = optimizer.rule.precondition(grads, Damping(0.1, relative=True, bias_correction=True))
+    for p, g, ours in zip(params, grads, found, strict=True):
+        if p.role == "hidden":
+            assert float(ours.square().mean()) == pytest.approx(1.0)
+            u, _, vh = torch.linalg.svd(g)
+            assert float((u.T @ ours @ vh.T).diag().min()) > 0.3
+        else:
+            assert float((ours * g).sum()) > 0
+
+
+def test_a_row_that_never_had_a_gradient_takes_no_part_in_the_preconditioned_shift():
+    module = TinyLM()
+    params = parameters(module)
+    spec = {"estimator": {"kind": "sharpness_aware", "ascent": "preconditioned"}, "rule": {"kind": "adamw"}}
+    optimizer = OptimizerSpec.model_validate(spec).build(params)
+    for p in params:
+        p.tensor.grad = torch.zeros_like(p.tensor)
+    params[1].tensor.grad += 1.0
+    with torch.no_grad():
+        optimizer.rule.apply(1.0)
+        shift = optimizer.estimator.ascent.shift([p.tensor for p in params], optimizer.rule, 0.3)
+    assert all(torch.isfinite(e).all() for e in shift)
+    assert [bool(e.any()) for e in shift] == [index == 1 for index in range(len(params))]
+
+
+def test_an_oracle_made_before_others_draws_its_own_masks():
+    class Dropping(TinyLM):
+        def hidden(self, ids_BT):
+            return nn.functional.dropout(super().hidden(ids_BT), 0.5, training=True)
+
+    module = Dropping()
+    waiting = [oracle(module) for _ in range(3)]
+    assert len({float(asked.gradient().loss) for asked in waiting}) == 3

@@ -145,6 +145,23 @@ def test_saved_and_loaded_continues_bit_for_bit(name):
     assert all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters(), strict=True))
 
 
+SHARP = [("adamw", "preconditioned"), ("muon", "preconditioned"), ("muon", "momentum"), ("gd momentum", "momentum")]
+
+
+@pytest.mark.parametrize(("name", "ascent"), SHARP)
+def test_saved_to_disk_and_loaded_continues_bit_for_bit_also_with_a_shift(name, ascent, tmp_path):
+    estimator = {"kind": "sharpness_aware", "rho": 0.1, "ascent": ascent, "functional": True}
+    spec = OptimizerSpec.model_validate({"estimator": estimator, "rule": SPECS[name]})
+    one, two = TinyLM(), TinyLM()
+    trained(one, SPECS[name], steps=6, optimizer=spec.build(parameters(one)))
+    half = trained(two, SPECS[name], steps=3, optimizer=spec.build(parameters(two)))
+    torch.save(half.state_dict(), tmp_path / "state")
+    fresh = spec.build(parameters(two))
+    fresh.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+    trained(two, SPECS[name], steps=3, start=3, optimizer=fresh)
+    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), two.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("name", sorted(SPECS))
 def test_a_schedule_scales_the_base_rate_and_does_not_compound(name):
     half, full = TinyLM(), TinyLM()

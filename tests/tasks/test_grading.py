@@ -126,3 +126,15 @@ def test_math_verify_works_in_a_thread():
 
 def test_a_marked_number_is_none_for_a_program():
     assert marked_number("x = 3\nprint(x)") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("The answer is \u22125", "-5"), ("#### x = 5", "5"), ("The answer is y=-3.", "-3"), ("#### $ 12", "12")],
+)
+def test_a_typographic_minus_and_a_named_unknown_are_read(text, expected):
+    assert marked_number(text) == expected
+
+
+def test_the_last_number_keeps_a_typographic_minus():
+    assert last_number("so it is \u22125") == "-5"
