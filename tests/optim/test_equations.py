@@ -322,9 +322,7 @@ def test_the_momentum_ascent_goes_on_along_the_last_steps(rule):
             rule, [0.95 if p.role == "hidden" else 0.9 for p in params]
         )
         new = 1.0 if rule == "gd" else None
-        average = [
-            d * m + (new or 1 - d) * p.tensor.grad for d, m, p in zip(decay, average, params, strict=True)
-        ]
+        average = [d * m + (new or 1 - d) * p.tensor.grad for d, m, p in zip(decay, average, params, strict=True)]
         with torch.no_grad():
             optimizer.rule.apply(1.0)
 
