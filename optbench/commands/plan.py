@@ -11,6 +11,9 @@ from optbench.spec import canonical
 from optbench.store import Store
 from optbench.suite import Arm, Suite
 
+OVERHEAD = 1.5
+"""Seconds of a cell that are not training: building model and data, answering questions, writing the record."""
+
 
 def plan(suite: Suite, store: Store) -> dict[str, Any]:
     """Cells, done, and for the runs that remain: steps, FLOPs of training (without probes), and seconds.
@@ -36,7 +39,7 @@ def plan(suite: Suite, store: Store) -> dict[str, Any]:
     left = [key for key in flops if key not in done]
     flops_left = sum(flops[key] for key in left)
     pace = _pace(store, done)
-    guess = sum(nominal[key] for key in left) / suite.execution.threads
+    guess = sum(nominal[key] / suite.execution.threads + OVERHEAD for key in left)
     seconds = guess if pace is None else pace * flops_left
     return {
         "suite": suite.name,
@@ -63,12 +66,13 @@ def plan_text(content: Mapping[str, Any]) -> str:
         rows.append([arm["name"], str(len(arm["cells"])), str(done), str(arm["steps"]), f"{arm['flops']:.3g}"])
     left = content["remaining"]
     seconds = duration(left["seconds"])
+    workers = f"{content['workers']} worker{'s' if content['workers'] > 1 else ''}"
     rough = " (a guess for CPUs: nothing was run yet)" if left["basis"] == "nominal" else ""
     lines = [
         table(["arm", "cells", "done", "steps", "FLOPs per cell"], rows),
         "",
         f"{content['suite']}: {content['cells']} cells, {content['done']} done, {left['runs']} to run: "
-        f"{left['steps']:,} steps, {left['flops']:.3g} FLOPs; time with {content['workers']} workers: {seconds}{rough}",
+        f"{left['steps']:,} steps, {left['flops']:.3g} FLOPs; time with {workers}: {seconds}{rough}",
     ]
     return "\n".join(lines)
 

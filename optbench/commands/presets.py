@@ -20,7 +20,7 @@ from optbench.optim.ascents import ASCENTS
 from optbench.optim.rules import RULES
 from optbench.optim.specs import ESTIMATORS
 from optbench.problems import check
-from optbench.spec import Spec
+from optbench.spec import Spec, plain
 from optbench.strategies.specs import STRATEGIES
 from optbench.tasks.specs import TASKS
 from optbench.yamlfile import Place, placed
@@ -65,16 +65,31 @@ def presets_text(content: Mapping[str, Any]) -> str:
 
 
 def shown(name: str) -> dict[str, Any]:
-    """The full spec of every preset of this name, by axis, all defaults stated. Raises UserError for another name."""
-    found = {}
+    """The full spec of every preset of this name, by axis, all defaults stated; of a kind, its fields and meaning.
+
+    Raises UserError for another name.
+    """
+    found: dict[str, Any] = {}
     for axis in AXES.values():
         if name in axis.presets:
             node = placed(axis.presets[name], Place(f"preset {name}", 1, axis.name))
             found[axis.name] = check(node, axis.spec).model_dump()
     if not found:
+        found = {field: _described(kinds[name]) for field, kinds in _KINDS.items() if name in kinds}
+    if not found:
         names = [preset for axis in AXES.values() for preset in axis.presets]
-        raise UserError(f"no preset is named {name!r}; {suggestion(name, names)}")
+        kinds = [kind for table in _KINDS.values() for kind in table]
+        raise UserError(f"no preset or kind is named {name!r}; {suggestion(name, dict.fromkeys([*names, *kinds]))}")
     return found
+
+
+def _described(spec: type[Spec]) -> dict[str, Any]:
+    """The fields of a kind with their defaults, and its documentation."""
+    fields = {
+        name: "(required)" if field.is_required() else plain(field.get_default(call_default_factory=True))
+        for name, field in spec.model_fields.items()
+    }
+    return {"about": " ".join(inspect.cleandoc(spec.__doc__ or "").split()), "fields": fields}
 
 
 def shown_text(found: Mapping[str, Any]) -> str:

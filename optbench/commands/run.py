@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from optbench.commands.progress import progress
 from optbench.commands.tables import duration
+from optbench.cost import mean_work
 from optbench.errors import UserError
 from optbench.executors.local import execute
 from optbench.spec import canonical
@@ -55,7 +56,10 @@ def run(suite: Suite, results: Path, *, workers: int) -> Outcome:
 
 
 def _check_inputs(cells: Sequence[Cell]) -> None:
-    """Opens every checkpoint's tokenizer and all data once, so that what is not there is told before the first cell."""
+    """Opens every checkpoint's tokenizer and all data once, so that what is not there is told before the first cell.
+
+    The tokenizer also reads the data, for some tokenizers cannot read everything.
+    """
     seen: set[str] = set()
     for arm in (cell.arm for cell in cells):
         model, task = (canonical(spec) for spec in (arm.model_spec, arm.task_spec))
@@ -65,7 +69,10 @@ def _check_inputs(cells: Sequence[Cell]) -> None:
         if task not in seen:
             with arm.blaming("task"):
                 arm.task_spec.build()
-        seen |= {model, task}
+        if model + task not in seen:
+            with arm.blaming("task"):
+                mean_work(arm.model_spec, arm.task_spec, arm.training.batch_size)
+        seen |= {model, task, model + task}
 
 
 def _check_writable(results: Path) -> None:

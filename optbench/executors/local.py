@@ -169,17 +169,20 @@ class _Pool:
     def _start(self, index: int) -> _Worker:
         ours, theirs = self._context.Pipe()
         arguments = {**self._arguments, "index": index}
-        # Thread pools read this when torch is imported, which is before the worker's own first line.
-        before = os.environ.get("OMP_NUM_THREADS")
-        os.environ["OMP_NUM_THREADS"] = str(self._arguments["threads"])
+        # Thread pools read this when torch is imported, which is before the worker's own first line. Threads that wait
+        # asleep leave the cores to the other workers.
+        wanted = {"OMP_NUM_THREADS": str(self._arguments["threads"]), "OMP_WAIT_POLICY": "PASSIVE"}
+        before = {name: os.environ.get(name) for name in wanted}
+        os.environ.update(wanted)
         try:
             process = self._context.Process(target=work, args=(theirs,), kwargs=arguments, daemon=True)
             process.start()
         finally:
-            if before is None:
-                del os.environ["OMP_NUM_THREADS"]
-            else:
-                os.environ["OMP_NUM_THREADS"] = before
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
         theirs.close()
         return _Worker(process, ours)
 

@@ -22,7 +22,11 @@ def answers(model: LanguageModel, task: Task, examples: Sequence[Example]) -> tu
     """
     grades = task.answer(examples, model)
     table = questions_table(examples, grades)
-    result = {"accuracy": float(table.correct.mean()), "format_error": float(table.format_error.mean())}
+    result = {
+        "questions": float(len(table)),
+        "accuracy": float(table.correct.mean()),
+        "format_error": float(table.format_error.mean()),
+    }
     for source, own in table.groupby("source"):
         result[f"accuracy/{source}"] = float(own.correct.mean())
     return result, table

@@ -8,6 +8,7 @@ from optbench.metrics.base import Column
 
 _TABLE = (
     Column("accuracy", "fraction", "higher", "Test questions whose final answer is exactly right."),
+    Column("questions", "questions", "neither", "Test questions asked.", counted=True),
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
     Column("final_loss", "nats", "lower", "Mean of the last ten training losses, each taken before its update."),

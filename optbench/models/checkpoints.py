@@ -7,13 +7,16 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from urllib.request import Request, urlopen
 
 from optbench.errors import UserError
 from optbench.spec import content_hash
 
 if TYPE_CHECKING:
-    from optbench.models.tokenizers import HubTokenizer
     from torch import nn
+
+    from optbench.models.tokenizers import HubTokenizer
 
 HUB_SECONDS = 10.0
 """How long the hub may take to say which commit a branch is."""
@@ -27,12 +30,11 @@ def is_local(path: str) -> bool:
 def checkpoint_identity(path: str, revision: str) -> dict[str, str]:
     """What tells this checkpoint from all others: the hash of a directory's files, or a hub id with its commit.
 
-    Where neither the local cache nor the hub knows the commit, the name of the branch stands for it; such a checkpoint
-    cannot be loaded either, so that no record ever has this identity.
+    Raises UserError where there is no such checkpoint, or nobody knows its commit: it could not be loaded either.
     """
     if is_local(path):
         return {"content": _directory_hash(_directory(path))}
-    return {"hub": path, "commit": commit_of(path, revision) or revision}
+    return {"hub": path, "commit": _known_commit(path, revision)}
 
 
 @functools.lru_cache(maxsize=64)
@@ -41,14 +43,19 @@ def commit_of(hub_id: str, revision: str) -> str | None:
     known = cached_commit(hub_id, revision)
     if known is not None:
         return known
-    import httpx
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.utils import build_hf_headers
 
+    if constants.HF_HUB_OFFLINE:
+        return None
+    address = f"{constants.ENDPOINT}/api/models/{hub_id}/revision/{quote(revision, safe='')}"
     try:
-        commit: str | None = HfApi().model_info(hub_id, revision=revision, timeout=HUB_SECONDS).sha
+        # The library's own calls try for half a minute where there is no network.
+        with urlopen(Request(address, headers=build_hf_headers()), timeout=HUB_SECONDS) as answer:
+            commit: str = json.load(answer)["sha"]
         # With this file the cache notes the commit, and from now on the branch may move without new keys.
         hf_hub_download(hub_id, "config.json", revision=revision)
-    except (OSError, ValueError, httpx.HTTPError):
+    except (OSError, ValueError):
         return None
     return cached_commit(hub_id, revision) or commit
 
@@ -86,7 +93,9 @@ def load_model(path: str, revision: str, *, attention: str) -> nn.Module:
     def load(where: str, commit: str) -> Any:
         import torch
         from transformers import AutoModelForCausalLM
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         return AutoModelForCausalLM.from_pretrained(
             where,
             revision=commit,
@@ -155,15 +164,20 @@ def _loaded(path: str, revision: str, load: Callable[[str, str], Any]) -> Any:
     from safetensors import SafetensorError
 
     local = is_local(path)
-    commit = revision if local else commit_of(path, revision)
-    if commit is None:
-        raise UserError(_not_to_be_had(path, "neither a directory here, nor in the local cache, nor found on the hub"))
-    where = str(_directory(path)) if local else path
+    where, commit = (str(_directory(path)), revision) if local else (path, _known_commit(path, revision))
     try:
         return load(where, commit)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: {reason}" if local else _not_to_be_had(path, reason)) from error
+
+
+def _known_commit(hub_id: str, revision: str) -> str:
+    commit = commit_of(hub_id, revision)
+    if commit is None:
+        reason = f"no such directory here, not in the local cache at {revision!r}, and not found on the hub"
+        raise UserError(_not_to_be_had(hub_id, reason))
+    return commit
 
 
 def _not_to_be_had(hub_id: str, reason: str) -> str:

@@ -50,7 +50,8 @@ def score_grid(table: Standings, *, intervals: bool) -> Grid:
     fewest = int(table.n.to_numpy()[table.n.to_numpy() > 0].min()) if seeds else 0
     count = f"{seeds} seed{'s' if seeds != 1 else ''}" if fewest == seeds else f"{fewest} to {seeds} seeds"
     known = column(table.score)
-    unit = "% of test questions" if table.score == "accuracy" else known.unit
+    asked = f"{table.questions} " if table.questions else ""
+    unit = f"% of {asked}test questions" if table.score == "accuracy" else known.unit
     best = {"higher": "higher is better", "lower": "lower is better"}[known.direction]
     title = f"{table.task}, {table.budget}: {table.score}, {unit}, {best}; {count}"
     columns = [

@@ -52,6 +52,8 @@ class Report:
     def sentences(self) -> list[str]:
         """The declared contrasts in words, and what they leave out."""
         errors = self.contrasts["question_se"].dropna()
+        # Zero is what a handful of questions answered alike gives, and would be false comfort.
+        errors = errors[errors > 0]
         if not len(errors):
             return list(self.contrasts["sentence"])
         low, high = (f"{100 * error:.1f}" for error in (errors.min(), errors.max()))

@@ -35,7 +35,8 @@ class Standings:
     `supported`: see `supported_as_best`. `diverged`: every cell behind the figure diverged.
     `cells` counts declared, missing, diverged, out_of_memory. `costs` has step_seconds and flops relative to adamw of
     the same model and strategy where `relative` says so (geometric mean over models), the others as means, and
-    contended. `score` names the metric, `devices` what the times were taken on.
+    contended. `score` names the metric, `devices` what the times were taken on, `questions` how many
+    test questions a cell answered (0 where no record says so).
     """
 
     task: str
@@ -51,6 +52,7 @@ class Standings:
     costs: pd.DataFrame
     relative: bool
     devices: list[str]
+    questions: int
 
     @property
     def seeds(self) -> int:
@@ -107,6 +109,7 @@ def _standings(
         costs=costs.loc[order],
         relative=relative,
         devices=devices,
+        questions=int(cells["questions"].max()) if "questions" in cells and cells["questions"].notna().any() else 0,
     )
 
 

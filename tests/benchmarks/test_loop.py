@@ -20,7 +20,7 @@ from optbench.tasks.specs import TaskSpec
 from optbench.train import train
 
 pytestmark = pytest.mark.benchmark
-BLOCK, ROUNDS = 16, 15
+BLOCK, ROUNDS = 8, 40
 
 
 def built(model_name):
