@@ -439,5 +439,5 @@ def test_results_that_are_a_file(
 
 def test_unknown_preset_to_show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(["show", "functional_samm"], monkeypatch, capsys) == [
-        "no preset is named 'functional_samm'; did you mean functional_sam?"
+        "no preset or kind is named 'functional_samm'; did you mean functional_sam?"
     ]

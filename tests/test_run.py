@@ -49,7 +49,7 @@ def contents(results):
     found = {}
     for path in sorted(Path(results).rglob("*")):
         name = str(path.relative_to(results))
-        if path.name in ("record.json", "probe.json"):
+        if path.name in ("record.json", "probe.json", "rewrite.json"):
             content = json.loads(path.read_text())
             assert content.pop(MEASURED)
             found[name] = content
