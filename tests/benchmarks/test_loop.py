@@ -91,14 +91,17 @@ def test_the_loop_costs_at_most_three_percent(benchmark, model_name, optimizer_n
         return time.process_time() - start
 
     a(), b()
-    # Pairs in turn, each order as often: the machine drifts, and who comes second finds warm caches.
-    ratios = []
+    # In turn, each order as often: the machine drifts, and who comes second finds warm caches. What disturbs a shared
+    # machine only adds time, in many blocks half as much again, so the quickest quarter of each side is compared.
+    times = {a: [], b: []}
     for turn in range(ROUNDS):
-        first, second = (a, b) if turn % 2 else (b, a)
-        x, y = timed(first), timed(second)
-        ratios.append(x / y if turn % 2 else y / x)
-    median = statistics.median(ratios)
-    benchmark.extra_info |= {"ratio": median, "lowest": min(ratios), "highest": max(ratios)}
-    print(f"\n{model_name} {optimizer_name}: loop / by hand {median:.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+        for block in (a, b) if turn % 2 else (b, a):
+            times[block].append(timed(block))
+    quick = {block: statistics.median(sorted(found)[: ROUNDS // 4]) for block, found in times.items()}
+    ratio = quick[a] / quick[b]
+    ratios = [x / y for x, y in zip(times[a], times[b], strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    benchmark.extra_info |= {"ratio": ratio, "quartiles of pairs": [low, high]}
+    print(f"\n{model_name} {optimizer_name}: loop / by hand {ratio:.3f} (pairs, quartiles: {low:.3f} to {high:.3f})")
     benchmark.pedantic(a, rounds=3)
-    assert median <= 1.03
+    assert ratio <= 1.03
