@@ -77,9 +77,9 @@ class TextTask:
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The cross entropy [N] in nats of each supervised token: logits [N, V], targets [N]."""
-        from torch.nn.functional import cross_entropy
+        from optbench.models.language_model import cross_entropy
 
-        return cross_entropy(outputs, targets, reduction="none")
+        return cross_entropy(outputs, targets)
 
     def answer(self, examples: Sequence[Example], model: LanguageModel) -> list[Grade]:
         """Greedy answers, graded, in the order of the examples."""
