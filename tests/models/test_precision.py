@@ -44,6 +44,9 @@ def test_rounding_to_tf32_keeps_ten_bits_of_the_mantissa():
     found = model.rounded(weight, "hidden")
     assert found[:4].tolist() == [1.0, 1.0 + 2.0**-10, 1.0, -1.0 - 2.0**-10]
     assert abs(float(found[4] / weight[4]) - 1) <= 2.0**-11
+    # To nearest, not towards zero.
+    above = torch.tensor([1.0 + 2.0**-10 + 2.0**-11 + 2.0**-13])
+    assert model.rounded(above, "hidden").tolist() == [1.0 + 2.0**-9]
     assert torch.equal(model.rounded(weight, "embedding"), weight)
 
 
