@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,16 +13,14 @@ import numpy as np
 
 from optbench import cost
 from optbench.cell import CellSpec
-from optbench.metrics import accuracy
+from optbench.errors import UserError
 from optbench.metrics import cost as cost_metrics
-from optbench.order import rows_of_batches
+from optbench.panels.base import Findings, Subject, panel_key
+from optbench.panels.watch import Watch, written
 from optbench.provenance import provenance
-from optbench.rng import seed_torch, stream_seed
-from optbench.store import CURVES, QUESTIONS, WEIGHTS, Record, Store
-from optbench.strategies.base import Plan, Trajectories
-from optbench.strategies.probe import ProbeRun
-from optbench.strategies.rewrites import Rewriting
-from optbench.tasks.base import Example, Prepared, Task
+from optbench.store import CURVES, PANELS, QUESTIONS, WEIGHTS, Record, Store
+from optbench.tasks.base import Example
+from optbench.trained import Progress, Run, built, trained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,50 +29,41 @@ if TYPE_CHECKING:
     from optbench.optim.base import Optimizer
     from optbench.train import History
 
-OBSERVED_STEPS = 8
-
-
-def observed_steps(steps: int) -> frozenset[int]:
-    """The steps whose shift is looked at closely: evenly spread, and few enough that most steps remain to be timed."""
-    count = min(OBSERVED_STEPS, max(1, steps // 4))
-    return frozenset(np.linspace(0, steps - 1, count + 2).round().astype(int)[1:-1].tolist())
-
-
-Progress = Callable[[int, int], None]
-"""Told the steps done and the steps in all."""
-
-
-def probe_of(cell: CellSpec) -> ProbeRun | None:
-    """The probe that the cell's strategy may ask for, or None for a strategy without one."""
-    if "probe" not in type(cell.strategy).model_fields:
-        return None
-    training = cell.training
-    return ProbeRun(cell.strategy.probe, cell.model, cell.task.identity(), training.precision, training.attention)
-
 
 def run_cell(
-    cell: CellSpec, store: Store, *, device: str = "cpu", contended: bool = False, progress: Progress | None = None
+    cell: CellSpec,
+    store: Store,
+    panels: Sequence[Any] = (),
+    *,
+    device: str = "cpu",
+    contended: bool = False,
+    progress: Progress | None = None,
 ) -> Record:
-    """Runs the cell and writes its record; the record of a cell that diverged or ran out of memory is a record too.
+    """Runs the cell and writes its record with what the panels found; the record of a cell that diverged or ran out of
+    memory is a record too. Where the record is there already, only the missing panels look: see `look_again`.
 
     `contended` says that other cells ran beside it, so that its times mean little. Raises UserError where a part cannot
-    be had (a checkpoint, a data file); nothing is written then.
+    be had (a checkpoint, a data file) or a panel does not apply; nothing is written then.
     """
     import torch
 
+    there = store.record(cell.key)
+    if there is not None:
+        missing = [panel for panel in panels if not store.has_panel(cell.key, panel_key(panel))]
+        look_again(cell, there, store, missing, device=device, progress=progress)
+        return there
     start = time.perf_counter()
     cost_metrics.reset_peak(device)
-    try:
-        made = _train_and_measure(cell, store.root, device=device, progress=progress)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        made = _Made("out_of_memory", {}, {"reason": str(error).splitlines()[0][:300]}, {}, {}, {})
     training = cell.training
-    measured = {
-        **made.measured,
-        "total_seconds": time.perf_counter() - start,
-        "contended": contended,
-        "provenance": provenance(device=device, precision=training.precision, attention=training.attention),
-    }
+    provenance_of_run = provenance(device=device, precision=training.precision, attention=training.attention)
+    looked = 0.0
+    try:
+        run = trained(cell, panels, store.root, device=device, progress=progress)
+        made = _measured(cell, run, device)
+        looked = sum(run.watch.seconds.values())
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        reason = {"reason": str(error).splitlines()[0][:300]}
+        made = _Made("out_of_memory", {}, reason, {}, {}, {}, _unseen(panels, "the run ran out of memory"), {})
     record = Record(
         key=cell.key,
         cell=cell.dump(),
@@ -81,15 +71,74 @@ def run_cell(
         result=made.result,
         plan=made.plan,
         optimizer=made.optimizer,
-        measured=measured,
+        measured={
+            **made.measured,
+            "total_seconds": time.perf_counter() - start - looked,
+            "contended": contended,
+            "provenance": provenance_of_run,
+        },
     )
-    store.write(record, made.attach)
+
+    def attach(folder: Path) -> None:
+        made.attach(folder)
+        written(folder / PANELS, cell.key, made.findings, made.panel_seconds, provenance_of_run)
+
+    store.write(record, attach)
     return record
+
+
+def look_again(
+    cell: CellSpec,
+    record: Record,
+    store: Store,
+    panels: Sequence[Any],
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> None:
+    """Adds what further panels find to a record that is there.
+
+    Panels that look at the end alone take the kept weights. Where there are none, or a panel looks along training, the
+    run is repeated without being recorded, and has to end with the loss that was recorded. Raises UserError where it
+    does not: other versions, or another machine, and the findings would be those of another run.
+    """
+    if not panels:
+        return
+    training = cell.training
+    weights = store.folder(cell.key) / WEIGHTS
+    seconds: Mapping[str, float] = {}
+    if record.outcome != "completed":
+        found = _unseen(panels, f"the run ended as {record.outcome}")
+    elif weights.is_file() and not any(panel.along_training for panel in panels):
+        model = built(cell, device)
+        _load(model, weights)
+        watch = Watch(Subject(cell, cell.task.build(), model, store.root, device), nullcontext)
+        watch.start(panels)
+        found, seconds = watch.finish(), watch.seconds
+    else:
+        run = trained(cell, panels, store.root, device=device, progress=progress)
+        final = _final_loss(run.history).get("final_loss")
+        if final != record.result["final_loss"]:
+            raise UserError(
+                f"the run {cell.key} could not be repeated for {', '.join(panel.kind for panel in panels)}: its final "
+                f"loss is {final}, recorded is {record.result['final_loss']} (other versions, threads or machine?); "
+                f"delete {store.folder(cell.key)} to run it anew with its panels"
+            )
+        found, seconds = run.watch.finish(), run.watch.seconds
+    made = provenance(device=device, precision=training.precision, attention=training.attention)
+    written(store.folder(cell.key) / PANELS, cell.key, found, seconds, made)
+
+
+Found = Mapping[str, tuple[Any, Findings]]
+
+
+def _unseen(panels: Sequence[Any], why: str) -> Found:
+    return {panel_key(panel): (panel, Findings({}, {"nothing": why})) for panel in panels}
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What a run made, before it is a record; `files` are the attachments by name."""
+    """What a run made, before it is a record; `files` are the attachments by name, `findings` those of panels."""
 
     outcome: str
     result: Mapping[str, float]
@@ -97,6 +146,8 @@ class _Made:
     optimizer: Mapping[str, Any]
     measured: Mapping[str, float]
     files: Mapping[str, Any]
+    findings: Found
+    panel_seconds: Mapping[str, float]
 
     def attach(self, folder: Path) -> None:
         """Writes the attachments into `folder`."""
@@ -109,118 +160,56 @@ class _Made:
                 content.to_parquet(folder / name, index=False)
 
 
-def _train_and_measure(cell: CellSpec, root: Path, *, device: str, progress: Progress | None) -> _Made:
-
-    from optbench.models.roles import parameters_of
-    from optbench.optim.schedules import schedule_of
-    from optbench.train import train
-
-    training, seed = cell.training, cell.seed
-    task: Task = cell.task.build()
-    plan, price = _planned(cell, task, root, device)
-    cost_metrics.reset_peak(device)  # A probe that happened to run in this process is not this cell's memory.
-    model = cell.model.build(
-        seed=stream_seed(seed, "init"), device=device, precision=training.precision, attention=training.attention
-    )
-    optimizer = cell.optimizer.build(parameters_of(model.module))
-    prepared = task.prepare(plan.examples, model)
-    batches = _Batches(prepared, plan, training.batch_size, training.micro_batch, seed)
-    seed_torch(stream_seed(seed, "dropout"))
-    schedule = training.schedule
-    history = train(
-        model,
-        task.losses,
-        optimizer,
-        iter(batches),
-        steps=training.steps,
-        schedule=schedule_of(schedule.kind, warmup=schedule.warmup, final=schedule.final, steps=training.steps),
-        observe_at=observed_steps(training.steps),
-        observers=[] if progress is None else [lambda done: progress(done, training.steps)],
-    )
-    peak = cost_metrics.peak_bytes(device)
-    examples = task.test if training.evaluate == "test" else task.validation
-    outcome, result, files = _evaluated(history, model, task, examples, optimizer, training.micro_batch)
-    work = cost.Work.of(prepared, batches.rows_seen())
+def _measured(cell: CellSpec, run: Run, device: str) -> _Made:
+    training, history, price = cell.training, run.history, run.price
+    examples = run.task.test if training.evaluate == "test" else run.task.validation
+    outcome, result, files = _evaluated(run, examples, training.micro_batch)
+    work = cost.Work.of(run.prepared, run.batches.rows_seen())
     flops = cost.training_flops(cell.model.dimensions(), cell.optimizer, work, steps=len(history.losses))
-    result |= cost_metrics.counted(
-        history, flops=flops, state_bytes=optimizer.rule.state_bytes(), probe_flops=price.flops
-    )
+    state_bytes = run.optimizer.rule.state_bytes()
+    result |= cost_metrics.counted(history, flops=flops, state_bytes=state_bytes, probe_flops=price.flops)
     files[CURVES] = _curves(history)
     if cell.model.is_small:
         # The weights that were evaluated: the averages, for rules that average.
-        with optimizer.rule.evaluating():
-            files[WEIGHTS] = {name: p.detach().cpu().clone() for name, p in model.module.named_parameters()}
+        with run.optimizer.rule.evaluating():
+            files[WEIGHTS] = {name: p.detach().cpu().clone() for name, p in run.model.module.named_parameters()}
     measured = {
-        **cost_metrics.timed(history, peak_bytes=peak),
+        **cost_metrics.timed(history, peak_bytes=run.peak_bytes),
         "probe_seconds": price.probe_seconds,
         "rewrite_seconds": price.rewrite_seconds,
     }
-    return _Made(outcome, result, plan.notes, _about(optimizer, history), measured, files)
+    found = run.watch.finish() if outcome == "completed" else run.watch.nothing(f"the run {outcome}")
+    about = _about(run.optimizer, history)
+    return _Made(outcome, result, run.plan.notes, about, measured, files, found, run.watch.seconds)
 
 
-@dataclass(frozen=True)
-class _Price:
-    """What a plan cost before training: operations and seconds of its probe, seconds of writing new examples."""
+def _load(model: LanguageModel, weights: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
 
-    flops: float
-    probe_seconds: float
-    rewrite_seconds: float
-
-
-def _planned(cell: CellSpec, task: Task, root: Path, device: str) -> tuple[Plan, _Price]:
-    """The plan and its price; what a control borrows is not charged to it."""
-    used: list[Trajectories] = []
-
-    def probe() -> Trajectories:
-        run = probe_of(cell)
-        assert run is not None, "a strategy that probes has a probe in its spec"
-        used.append(run.run(task, root, device=device))
-        return used[-1]
-
-    rewrite = Rewriting(task, cell.task.identity(), root)
-    plan = cell.strategy.plan(task, probe, rewrite, seed=cell.seed)
-    charged = used[:1] if plan.charged else []
-    flops, seconds = sum(p.flops for p in charged), sum(p.seconds for p in charged)
-    return plan, _Price(flops, seconds, rewrite.seconds)
+    kept = load_file(weights)
+    with torch.no_grad():
+        for name, p in model.module.named_parameters():
+            p.copy_(kept[name])
 
 
-class _Batches:
-    """The batches of a run, remembering which examples were seen."""
-
-    def __init__(self, prepared: Prepared, plan: Plan, batch_size: int, micro_batch: int, seed: int) -> None:
-        self._prepared, self._micro_batch = prepared, micro_batch
-        self._rows = rows_of_batches(plan.repeats, batch_size, seed=seed)
-        self._seen: list[np.ndarray] = []
-
-    def __iter__(self) -> Iterator[Any]:
-        for rows in self._rows:
-            self._seen.append(rows)
-            yield self._prepared.batch(rows, micro_batch=self._micro_batch)
-
-    def rows_seen(self) -> np.ndarray:
-        """The rows of all batches so far, as often as they were seen."""
-        return np.concatenate(self._seen)
-
-
-def _evaluated(
-    history: History,
-    model: LanguageModel,
-    task: Task,
-    examples: Sequence[Example],
-    optimizer: Optimizer,
-    micro_batch: int,
-) -> tuple[str, dict[str, float], dict[str, Any]]:
+def _evaluated(run: Run, examples: Sequence[Example], micro_batch: int) -> tuple[str, dict[str, float], dict[str, Any]]:
     """Outcome, results and question table; a model whose loss is not finite has no accuracy."""
-    finite = [loss for loss in history.losses if np.isfinite(loss)]
-    result = {"final_loss": float(np.mean(finite[-10:]))} if finite else {}
+    history = run.history
     if history.diverged_at is None:
-        with optimizer.rule.evaluating():
-            nll = accuracy.solution_nll(model, task, examples, micro_batch=micro_batch)
-            if np.isfinite(nll):
-                answered, questions = accuracy.answers(model, task, examples)
-                return "completed", {**result, "test_nll": nll, **answered}, {QUESTIONS: questions}
+        with run.optimizer.rule.evaluating():
+            found = run.task.evaluate(examples, run.model, micro_batch=micro_batch)
+        if all(np.isfinite(value) for value in found.result.values()):
+            files = {} if found.questions is None else {QUESTIONS: found.questions}
+            return "completed", {**_final_loss(history), **found.result}, files
     at = len(history.losses) if history.diverged_at is None else history.diverged_at
     return "diverged", {"diverged_at": float(at)}, {}
+
+
+def _final_loss(history: History) -> dict[str, float]:
+    """The mean of the last ten losses that are finite, where there are any."""
+    finite = [loss for loss in history.losses if np.isfinite(loss)]
+    return {"final_loss": float(np.mean(finite[-10:]))} if finite else {}
 
 
 def _curves(history: History) -> pd.DataFrame:

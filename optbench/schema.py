@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from optbench.axes import AXES, Axis
 from optbench.cell import Budget, Training
+from optbench.suite import PANELS
 from optbench.suitefile import SuiteFields
 
 _ENTRY_FIELDS: dict[str, dict[str, Any]] = {
@@ -35,6 +36,8 @@ def suite_schema() -> dict[str, Any]:
         fields = _partial(axis.spec, definitions)
         schema["properties"][axis.plural]["items"] = _entry(axis, fields, definitions)
         change[axis.name] = fields
+    panels = _partial(PANELS.spec, definitions)
+    schema["properties"]["panels"]["items"] = _entry(PANELS, panels, definitions)
     training, budget = _partial(Training, definitions), _partial(Budget, definitions)
     definitions["Training"]["properties"].pop("steps")  # the budget sets it
     schema["properties"]["training"] = change["training"] = training

@@ -21,6 +21,7 @@ RECORD = "record.json"
 QUESTIONS = "questions.parquet"
 CURVES = "curves.parquet"
 WEIGHTS = "weights.safetensors"
+PANELS, PANEL = "panels", "panel.json"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Store:
             return None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: damaged record ({error}); delete its folder to run the cell again") from error
-        return _record(content, path)
+        return record_of(content, str(path), folder=path.parent, remedy="; delete its folder to run the cell again")
 
     def records(self) -> Iterator[Record]:
         """All records, by key."""
@@ -93,6 +94,25 @@ class Store:
         import pandas as pd
 
         return pd.read_parquet(self.folder(key) / CURVES)
+
+    def panel(self, key: str, panel: str) -> dict[str, Any] | None:
+        """What a panel found at the cell `key`: cell, panel (its spec), result, notes, measured; None where it did not
+        look. Raises UserError, naming the file, for a damaged one."""
+        path = self.folder(key) / PANELS / panel / PANEL
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(content["result"], dict):
+                raise TypeError("no result")
+        except FileNotFoundError:
+            return None
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged panel ({error}); delete its folder to have it look again") from error
+        found: dict[str, Any] = content
+        return found
+
+    def has_panel(self, key: str, panel: str) -> bool:
+        """Whether the findings of a panel at the cell `key` are there."""
+        return (self.folder(key) / PANELS / panel / PANEL).is_file()
 
     def write(self, record: Record, attachments: Callable[[Path], None]) -> Path:
         """Writes the record and whatever `attachments(folder)` writes beside it; all of it appears at once.
@@ -119,7 +139,7 @@ def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
     temporary.mkdir()
     try:
         fill(temporary)
-        for file in temporary.iterdir():
+        for file in temporary.rglob("*"):
             _flush(file)
         _flush(temporary)
         try:
@@ -143,14 +163,15 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _record(content: Any, path: Path) -> Record:
+def record_of(content: Any, where: str, *, folder: Path, remedy: str = "") -> Record:
+    """The record with this content. Raises UserError, saying `where` it stands, for content that is none."""
     names = ("key", "cell", "outcome", "result", "plan", "optimizer", "measured")
     missing = [name for name in names if not isinstance(content, dict) or name not in content]
     if missing:
-        raise UserError(f"{path}: damaged record (no {', '.join(missing)}); delete its folder to run the cell again")
+        raise UserError(f"{where}: damaged record (no {', '.join(missing)}){remedy}")
     if content.get("schema") != SCHEMA:
-        raise UserError(f"{path}: record of schema {content.get('schema')}; this version reads schema {SCHEMA}")
-    return Record(**{name: content[name] for name in names}, path=path.parent)
+        raise UserError(f"{where}: record of schema {content.get('schema')}; this version reads schema {SCHEMA}")
+    return Record(**{name: content[name] for name in names}, path=folder)
 
 
 def remove_leftovers(root: Path) -> None:

@@ -8,18 +8,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optbench import overrides as changes
-from optbench.axes import AXES, Entry, entries
+from optbench.axes import AXES, Axis, Entry, entries
 from optbench.cell import Budget, CellSpec, Training
 from optbench.errors import UserError, suggestion
 from optbench.metrics.columns import COLUMNS
 from optbench.overrides import Override
+from optbench.panels.base import panel_key
+from optbench.panels.specs import PRESETS as PANEL_PRESETS
+from optbench.panels.specs import PanelSpec
 from optbench.problems import Problems, check
 from optbench.steps import steps_of
 from optbench.suitefile import ContrastFields, Execution, Side, SuiteFields
 from optbench.yamlfile import Node, Place, placed, read
+
+if TYPE_CHECKING:
+    from optbench.store import Store
+
+
+PANELS = Axis("panel", "panels", PanelSpec, PANEL_PRESETS)
+"""Written like an axis, though arms do not differ in it."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +83,20 @@ class Arm:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: an arm at one seed."""
+    """One run: an arm at one seed, and the panels that are to look at it."""
 
     arm: Arm
     seed: int
     spec: CellSpec
+    panels: Sequence[Any] = ()
+
+    def missing_panels(self, store: Store) -> list[Any]:
+        """The panels whose findings are not in the store."""
+        return [panel for panel in self.panels if not store.has_panel(self.key, panel_key(panel))]
+
+    def is_done(self, store: Store) -> bool:
+        """Whether the record and the findings of all panels are in the store."""
+        return store.has(self.key) and not self.missing_panels(store)
 
     @cached_property
     def key(self) -> str:
@@ -115,6 +134,8 @@ class Suite:
     seeds: list[int]
     contrasts: list[Contrast]
     execution: Execution
+    panels: list[Any] = field(default_factory=list)
+    ranked_by: str = "accuracy"
 
     def cells(self) -> list[Cell]:
         """Every arm at every seed. Two cells of the same content have the same key, and are one run."""
@@ -123,7 +144,7 @@ class Suite:
     @cached_property
     def _cells(self) -> list[Cell]:
         return [
-            Cell(arm, seed, CellSpec(**arm.specs(), training=arm.training, seed=seed))
+            Cell(arm, seed, CellSpec(**arm.specs(), training=arm.training, seed=seed), tuple(self.panels))
             for arm, seed in itertools.product(self.arms, self.seeds)
         ]
 
@@ -150,12 +171,16 @@ def load_suite(path: Path | str, overrides: Path | str = "") -> Suite:
         layers += _overrides_file(overrides, names, problems)
     contrasts = _contrasts(root, fields, {**names, "budget": list(budgets)}, problems)
     seeds = _seeds(root, fields, problems)
+    panels = _panels(root, problems)
+    if COLUMNS.get(fields.ranked_by.partition("/")[0], COLUMNS["questions"]).direction == "neither":
+        better = [name for name, column in COLUMNS.items() if column.direction != "neither"]
+        problems.add(root.value["ranked_by"].place, f"is {fields.ranked_by!r}; {suggestion(fields.ranked_by, better)}")
     problems.raise_any()
 
     arms = _Arms(layers, training, budgets, problems).build(axes)
     problems.raise_any()
     name = fields.name or Path(path).stem
-    return Suite(name, fields.question, Path(path), arms, seeds, contrasts, fields.execution)
+    return Suite(name, fields.question, Path(path), arms, seeds, contrasts, fields.execution, panels, fields.ranked_by)
 
 
 def _budgets(given: Node, problems: Problems) -> dict[str, tuple[Budget, Place]]:
@@ -190,6 +215,19 @@ def _overrides_file(path: Path | str, names: Mapping[str, Sequence[str]], proble
     if not isinstance(given.value, list):
         raise given.place.problem("must be a list of overrides, each with `where` and `set`")
     return changes.parse(given, names, layer=1, problems=problems)
+
+
+def _panels(root: Node, problems: Problems) -> list[Any]:
+    """The panels of the suite; two of one kind would have the same columns."""
+    if "panels" not in root.value:
+        return []
+    found = [entry for entry in entries(PANELS, root.value["panels"], problems) if entry.spec is not None]
+    kinds: set[str] = set()
+    for entry in found:
+        if entry.spec.kind in kinds:
+            problems.add(entry.node.place, f": there is a panel of the kind {entry.spec.kind!r} already")
+        kinds.add(entry.spec.kind)
+    return [entry.spec for entry in found]
 
 
 def _seeds(root: Node, fields: SuiteFields, problems: Problems) -> list[int]:

@@ -51,7 +51,10 @@ class ContrastFields(Spec):
 
 
 class SuiteFields(Spec):
-    """A suite file: one scientific question, four axes, a budget, and how to train and compare."""
+    """A suite file: one scientific question, four axes, a budget, and how to train, look and compare.
+
+    `panels` names families of further metrics; they enter no key. `ranked_by` is the column that tables are ordered by.
+    """
 
     name: str = ""
     question: str = ""
@@ -65,6 +68,8 @@ class SuiteFields(Spec):
     execution: Execution = Execution()
     overrides: list[OverrideFields] = []
     contrasts: list[ContrastFields] = []
+    panels: list[str | dict[str, Any]] = []
+    ranked_by: str = "accuracy"
 
 
 def _listed(axes: set[str]) -> str:

@@ -27,7 +27,9 @@ LOADS_TORCH = {
     "optbench.optim.newton_schulz",
     "optbench.optim.torch_rule",
     "optbench.metrics.cost",
+    "optbench.panels.watch",
     "optbench.runner",
+    "optbench.trained",
 }
 """The modules that are imported only where something is trained; all others load without torch."""
 
@@ -81,6 +83,8 @@ def test_the_foundations_import_nothing_else(name, allowed):
 def test_only_executors_and_commands_import_run():
     users = {name for name in MODULES if "optbench.runner" in ours(name)}
     assert users <= {*below("executors"), *below("commands"), "optbench.api"}
+    users = {name for name in MODULES if "optbench.trained" in ours(name)}
+    assert users <= {*below("executors"), "optbench.runner"}
 
 
 def test_reports_know_suites_and_records_only():

@@ -31,7 +31,7 @@ def plan(suite: Suite, store: Store) -> dict[str, Any]:
         if id(arm) not in arms:
             arms[id(arm)] = {**arm.described(), "flops": estimate.of(arm), "cells": []}
         row = arms[id(arm)]
-        row["cells"].append({"seed": cell.seed, "key": key, "done": store.has(key)})
+        row["cells"].append({"seed": cell.seed, "key": key, "done": cell.is_done(store)})
         flops[key], steps[key] = row["flops"], row["steps"]
         nominal[key] = row["flops"] / (NANO_PACE if arm.model_spec.is_small else FULL_PACE)
     cells = [cell for row in arms.values() for cell in row["cells"]]

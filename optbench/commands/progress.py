@@ -72,7 +72,7 @@ def _bars(total: int, already: int) -> Iterator[View]:
             bars.remove_task(running.pop(key))
             if event.kind == "failed" or event.outcome in ("diverged", "out_of_memory"):
                 bars.console.print(f"{escape(event.job.name)}: {escape(said)}")
-            if event.job.kind == "cell":
+            if event.job.kind != "probe":
                 ended += 1
                 left = total - already - ended
                 pace = (time.monotonic() - start) / ended

@@ -36,17 +36,17 @@ def run(suite: Suite, results: Path, *, workers: int) -> Outcome:
     Raises UserError, before anything is written, for a checkpoint or data that cannot be had.
     """
     start, store, cells = time.monotonic(), Store(results), suite.cells()
-    keys = {cell.key for cell in cells}
+    runs = {cell.key: cell for cell in cells}.values()
     _check_writable(results)
-    _check_inputs([cell for cell in cells if not store.has(cell.key)])
+    _check_inputs([cell for cell in runs if not cell.is_done(store)])
     try:
-        with progress(len(keys), sum(store.has(key) for key in keys)) as view:
+        with progress(len(runs), sum(cell.is_done(store) for cell in runs)) as view:
             summary = execute(cells, results, workers=workers, threads=suite.execution.threads, on_event=view)
     except KeyboardInterrupt:
-        done = sum(store.has(cell.key) for cell in cells)
+        done = sum(cell.is_done(store) for cell in cells)
         text = f"interrupted: {done} of {len(cells)} cells are done; the same command again continues"
         return Outcome(complete=False, interrupted=True, text=text)
-    done = sum(store.has(cell.key) for cell in cells)
+    done = sum(cell.is_done(store) for cell in cells)
     took = duration(time.monotonic() - start)
     lines = [f"{done} of {len(cells)} cells have records after {took}; {summary.already} were there before."]
     if done < len(cells):

@@ -9,7 +9,8 @@ from optbench.commands.tables import table
 from optbench.store import Store
 from optbench.suite import Arm, Suite
 
-MISSING = "missing"
+MISSING, PANELS_MISSING = "missing", "panels_missing"
+"""No record; a record, but not what all panels of the suite find."""
 
 
 def status(suite: Suite, store: Store) -> dict[str, Any]:
@@ -18,7 +19,8 @@ def status(suite: Suite, store: Store) -> dict[str, Any]:
     for cell in suite.cells():
         record = store.record(cell.key)
         outcomes = found.setdefault(id(cell.arm), (cell.arm, Counter()))[1]
-        outcomes[MISSING if record is None else record.outcome] += 1
+        lacking = PANELS_MISSING if cell.missing_panels(store) else ""
+        outcomes[MISSING if record is None else lacking or record.outcome] += 1
     totals = sum((outcomes for _, outcomes in found.values()), Counter[str]())
     return {
         "suite": suite.name,
@@ -41,4 +43,4 @@ def status_text(content: dict[str, Any]) -> str:
 
 def _counted(outcomes: Counter[str]) -> dict[str, Any]:
     cells = outcomes.total()
-    return {"cells": cells, "done": cells - outcomes[MISSING], "outcomes": dict(outcomes)}
+    return {"cells": cells, "done": cells - outcomes[MISSING] - outcomes[PANELS_MISSING], "outcomes": dict(outcomes)}

@@ -1,8 +1,8 @@
-"""What an executor has to do: probes first, then the cells that have no record."""
+"""What an executor has to do: probes first, then the cells that have no record, or lack what a panel finds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,45 +10,85 @@ from optbench.cell import CellSpec
 from optbench.store import Store
 
 if TYPE_CHECKING:
+    from optbench.strategies.probe import ProbeRun
     from optbench.suite import Cell
 
 
 @dataclass(frozen=True)
 class Job:
-    """A probe or a cell. `spec` is the cell's content as JSON data: for a probe, that of a cell that needs it.
+    """A probe, a cell with its panels, or the panels that a recorded cell lacks.
 
-    `after` is the key of the probe that has to be there first, or empty.
+    `spec` is the cell's content as JSON data, `panels` that of the panels. For a probe they are those of a cell that
+    needs it: of its panel where one is given, else of its strategy. `after` holds the keys of the probes that have to
+    be there first.
     """
 
-    kind: Literal["probe", "cell"]
+    kind: Literal["probe", "cell", "panels"]
     key: str
     name: str
     spec: dict[str, Any]
     steps: int
-    after: str = ""
+    after: Sequence[str] = ()
+    panels: Sequence[dict[str, Any]] = ()
 
 
 def jobs_for(cells: Sequence[Cell], store: Store) -> list[Job]:
-    """One job for each probe and each cell that is missing, each once."""
-    from optbench.runner import probe_of
-
+    """One job for each probe and each cell that is missing or lacks findings, each once."""
     probes: dict[str, Job] = {}
     jobs: dict[str, Job] = {}
     for cell in cells:
-        if store.has(cell.key) or cell.key in jobs:
+        if cell.key in jobs or cell.is_done(store):
             continue
-        content = cell.spec.dump()
-        probe = probe_of(cell.spec)
-        after = ""
-        if probe is not None and probe.cached(store.root) is None:
-            after = probe.key
-            name = f"probe {cell.arm.model}/{cell.arm.task}"
-            probes.setdefault(after, Job("probe", after, name, content, steps=0))
-        name = f"{cell.arm.name} seed {cell.seed}"
-        jobs[cell.key] = Job("cell", cell.key, name, content, cell.spec.training.steps, after)
+        content, arm = cell.spec.dump(), cell.arm
+        recorded = store.has(cell.key)
+        panels = cell.missing_panels(store)
+        after = []
+        for probe, panel in _probes(cell.spec, panels, recorded=recorded):
+            if probe.cached(store.root) is None:
+                given = () if panel is None else (panel.dump(),)
+                job = Job("probe", probe.key, f"probe {arm.model}/{arm.task}", content, steps=0, panels=given)
+                probes.setdefault(probe.key, job)
+                after.append(probe.key)
+        kind: Literal["cell", "panels"] = "panels" if recorded else "cell"
+        name = f"{arm.name} seed {cell.seed}"
+        given = tuple(panel.dump() for panel in panels)
+        jobs[cell.key] = Job(kind, cell.key, name, content, cell.spec.training.steps, tuple(after), given)
     return [*probes.values(), *jobs.values()]
+
+
+def _probes(cell: CellSpec, panels: Sequence[Any], *, recorded: bool) -> Iterator[tuple[ProbeRun, Any]]:
+    """The probes that a cell needs, each with the panel that asks for it, or None for the strategy."""
+    from optbench.trained import probe_of
+
+    own = probe_of(cell)
+    if own is not None and (not recorded or any(panel.along_training for panel in panels)):
+        yield own, None
+    for panel in panels:
+        yardstick = panel.probe_run(cell)
+        if yardstick is not None:
+            yield yardstick, panel
 
 
 def cell_of(job: Job) -> CellSpec:
     """The spec of the job's cell."""
     return CellSpec.model_validate(job.spec)
+
+
+def panels_of(job: Job) -> list[Any]:
+    """The specs of the job's panels."""
+    from pydantic import TypeAdapter
+
+    from optbench.panels.specs import PanelSpec
+
+    return [TypeAdapter(PanelSpec).validate_python(content) for content in job.panels]
+
+
+def probe_of_job(job: Job) -> ProbeRun:
+    """The probe that the job is to run."""
+    from optbench.trained import probe_of
+
+    cell = cell_of(job)
+    panels = panels_of(job)
+    found: ProbeRun | None = panels[0].probe_run(cell) if panels else probe_of(cell)
+    assert found is not None, "a job of kind probe was made for a probe"
+    return found

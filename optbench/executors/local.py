@@ -35,7 +35,8 @@ class Event:
 
 @dataclass
 class Summary:
-    """What became of the cells. `failed` maps the names of cells without a record to a reason and a log file."""
+    """What became of the cells. `failed` maps the names of cells without a record, or without the findings of a panel,
+    to a reason and a log file."""
 
     total: int
     already: int
@@ -44,7 +45,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        """Whether every cell has a record."""
+        """Whether every cell has a record, and what its panels found."""
         return not self.failed
 
 
@@ -65,15 +66,15 @@ def execute(
     device: str = "auto",
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> Summary:
-    """Runs every cell that has no record, `workers` at a time with `threads` threads each.
+    """Runs every cell that has no record or lacks what a panel finds, `workers` at a time with `threads` threads each.
 
     The number of workers changes no number, the number of threads may (sums are split differently).
     """
     store = Store(results)
     remove_leftovers(store.root)
     jobs = jobs_for(cells, store)
-    keys = {cell.key for cell in cells}
-    summary = Summary(total=len(keys), already=sum(store.has(key) for key in keys))
+    by_key = {cell.key: cell for cell in cells}
+    summary = Summary(total=len(by_key), already=sum(cell.is_done(store) for cell in by_key.values()))
     if jobs:
         pool = _Pool(min(workers, len(jobs)), results=str(results), threads=threads, device=device)
         try:
@@ -88,7 +89,7 @@ def _drive(pool: _Pool, jobs: list[Job], store: Store, summary: Summary, on_even
     pending_probes = {job.key for job in jobs if job.kind == "probe"}
     while waiting or pool.busy:
         for worker in pool.idle:
-            job = next((job for job in waiting if job.after not in pending_probes), None)
+            job = next((job for job in waiting if pending_probes.isdisjoint(job.after)), None)
             if job is None:
                 break
             waiting.remove(job)
@@ -104,12 +105,12 @@ def _drive(pool: _Pool, jobs: list[Job], store: Store, summary: Summary, on_even
             worker.job = None
             pending_probes.discard(job.key)
             if message["event"] == "done":
-                if job.kind == "cell":
+                if job.kind != "probe":
                     summary.outcomes[message["outcome"]] = summary.outcomes.get(message["outcome"], 0) + 1
                 on_event(Event("done", job, outcome=message["outcome"]))
                 continue
             log = _write_log(store.root, job, message["trace"])
-            if job.kind == "cell":
+            if job.kind != "probe":
                 summary.failed[job.name] = (message["reason"], log)
             # A cell whose probe failed runs it again and fails with the same reason, under its own name.
             on_event(Event("failed", job, reason=message["reason"], log=log))

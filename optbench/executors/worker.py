@@ -50,15 +50,13 @@ def _serve(connection: Connection, results: Path, *, threads: int, device: str, 
 
 
 def _do(job: Any, results: Path, *, device: str, contended: bool, say: Callable[[Any], None]) -> str:
-    from optbench.executors.jobs import cell_of
-    from optbench.runner import probe_of, run_cell
+    from optbench.executors.jobs import cell_of, panels_of, probe_of_job
+    from optbench.runner import run_cell
     from optbench.store import Store
 
     cell = cell_of(job)
     if job.kind == "probe":
-        probe = probe_of(cell)
-        assert probe is not None
-        probe.run(cell.task.build(), results, device=device)
+        probe_of_job(job).run(cell.task.build(), results, device=device)
         return "probe"
     last = 0.0
 
@@ -69,7 +67,8 @@ def _do(job: Any, results: Path, *, device: str, contended: bool, say: Callable[
             last = now
             say({"event": "progress", "done": done, "total": total})
 
-    return run_cell(cell, Store(results), device=device, contended=contended, progress=progress).outcome
+    made = run_cell(cell, Store(results), panels_of(job), device=device, contended=contended, progress=progress)
+    return made.outcome
 
 
 def _place(device: str, index: int) -> str:

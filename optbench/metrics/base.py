@@ -14,6 +14,7 @@ class Column:
 
     `measured` numbers are times and memory, which no two runs share; all others are equal in every repetition.
     `counted` numbers follow from the spec (passes, say): where no seed moves them, differences are certain.
+    `panel` is the kind of the panel that a suite has to ask for to get this number, empty where every record has it.
     """
 
     name: str
@@ -22,3 +23,4 @@ class Column:
     doc: str
     measured: bool = False
     counted: bool = False
+    panel: str = ""

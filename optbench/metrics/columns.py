@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 from optbench.metrics.base import Column
+from optbench.metrics.panels import PANEL_COLUMNS
 
 _TABLE = (
     Column("accuracy", "fraction", "higher", "Test questions whose final answer is exactly right."),
     Column("questions", "questions", "neither", "Test questions asked.", counted=True),
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
+    Column("test_loss", "", "lower", "Mean loss of the test examples, for tasks whose loss is no likelihood."),
     Column("final_loss", "nats", "lower", "Mean of the last ten training losses, each taken before its update."),
     Column(
         "steps_done",
@@ -41,9 +43,15 @@ _TABLE = (
     Column("total_seconds", "s", "lower", "Time of the cell: probe, training and evaluation.", measured=True),
 )
 
-COLUMNS: dict[str, Column] = {column.name: column for column in _TABLE}
+COLUMNS: dict[str, Column] = {column.name: column for column in (*_TABLE, *PANEL_COLUMNS)}
 
-WORST: dict[str, float] = {"accuracy": 0.0, "format_error": 1.0, "test_nll": math.inf, "final_loss": math.inf}
+WORST: dict[str, float] = {
+    "accuracy": 0.0,
+    "format_error": 1.0,
+    "test_nll": math.inf,
+    "test_loss": math.inf,
+    "final_loss": math.inf,
+}
 """What a diverged cell counts as: the worst value there is, so that failing is never better than finishing."""
 
 
@@ -57,7 +65,7 @@ def column(name: str) -> Column:
         return Column(name, "", "neither", "Not described.")
     known = COLUMNS[base]
     doc = f"{known.doc} Only {part}." if slash else known.doc
-    return Column(name, known.unit, known.direction, doc, known.measured, known.counted)
+    return Column(name, known.unit, known.direction, doc, known.measured, known.counted, known.panel)
 
 
 def worst(name: str) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from torch import Tensor
 
     from optbench.models.language_model import LanguageModel
@@ -37,6 +38,15 @@ class Grade:
     answer: str | None
     correct: bool
     format_error: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on held-out examples: columns, and for tasks that ask questions a row for each of them (see
+    `metrics.accuracy.questions_table`). A number that is not finite says that the model has diverged."""
+
+    result: Mapping[str, float]
+    questions: pd.DataFrame | None = None
 
 
 class Prepared(Protocol):
@@ -87,6 +97,10 @@ class Task(Protocol):
 
     def answer(self, examples: Sequence[Example], model: LanguageModel) -> list[Grade]:
         """Greedy answers of the model to the questions, graded, in the order of the examples."""
+        ...
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel, *, micro_batch: int) -> Evaluation:
+        """How the model does on `examples` of a split; `micro_batch` of them go through the model at once."""
         ...
 
     def rewrite(self, examples: Sequence[Example], seed: int) -> list[Example]:

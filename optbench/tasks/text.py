@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from optbench.errors import UserError
-from optbench.tasks.base import Example, Grade
+from optbench.tasks.base import Evaluation, Example, Grade
 
 if TYPE_CHECKING:
     import torch
@@ -88,6 +88,16 @@ class TextTask:
         prompts = [self.prompt_of(example) for example in examples]
         texts = generate(model, prompts, max_new_tokens=self.max_new_tokens)
         return [self.grade(text, example) for text, example in zip(texts, examples, strict=True)]
+
+    def evaluate(self, examples: Sequence[Example], model: LanguageModel, *, micro_batch: int) -> Evaluation:
+        """Likelihood of the reference solutions, and accuracy; a model without a finite loss is asked nothing."""
+        from optbench.metrics import accuracy
+
+        nll = accuracy.solution_nll(model, self, examples, micro_batch=micro_batch)
+        if not np.isfinite(nll):
+            return Evaluation({"test_nll": nll})
+        answered, questions = accuracy.answers(model, self, examples)
+        return Evaluation({"test_nll": nll, **answered}, questions)
 
     def rewrite(self, examples: Sequence[Example], seed: int) -> list[Example]:
         """For each example a verified one of the same kind. Raises UserError where the task has no means to."""
