@@ -40,7 +40,10 @@ Overrides = Annotated[str, typer.Option(metavar="FILE", help="A YAML list of ove
 Workers = Annotated[int | None, typer.Option(min=1, help="Cells at a time; by default as the suite says.")]
 Text = Literal["table", "json"]
 ReportText = Literal["table", "markdown", "csv", "json", "latex"]
+ClaimsText = Literal["table", "markdown", "json"]
+Records = Annotated[Path, typer.Option(help="The folder of records, or archives of them (*.jsonl, or their folder).")]
 RESULTS = Path("results/runs")
+CLAIMS = Path("suites/claims")
 
 
 @app.command()
@@ -100,13 +103,41 @@ def status(
 def report(
     suite: SuiteFile,
     *,
-    results: Results = RESULTS,
+    results: Records = RESULTS,
     only: Only,
     overrides: Overrides = "",
     format: ReportText = "table",
 ) -> None:
     """Report what the records of a suite say: the contrasts in sentences, then a table."""
-    _print(_report(_suite(suite, overrides, only), _folder(results), format))
+    _print(_report(_suite(suite, overrides, only), results, format))
+
+
+@app.command()
+def claims(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="[CLAIMS]...", help="Claim files and folders of them.")
+    ] = None,
+    *,
+    results: Records = RESULTS,
+    format: ClaimsText = "table",
+) -> None:
+    """Say of each claim whether it holds at the scale that was run, fails, or is undecided."""
+    from optbench.commands.claims import claims as judged
+
+    _print(judged(files or [CLAIMS], results, format, width=_width()))
+
+
+@app.command()
+def archive(
+    suites: Annotated[list[Path], typer.Argument(metavar="SUITE...", help="Suite files.")],
+    *,
+    results: Records = RESULTS,
+    to: Annotated[Path, typer.Option(metavar="FILE", help="The archive to write, such as results/reference/x.jsonl.")],
+) -> None:
+    """Write the records of suites into one small file, to be committed and read with --results."""
+    from optbench.commands.archive import archive as archived
+
+    _print(archived(suites, results, to))
 
 
 @app.command(name="list")
@@ -159,13 +190,15 @@ def _folder(results: Path) -> Path:
 
 
 def _report(suite: Suite, results: Path, format: ReportText) -> str:
+    from optbench.archive import open_store
     from optbench.reports.leaderboard import render
-    from optbench.store import Store
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
-    return render(
-        suite, Store(results), format, width=width, color=sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    )
+    color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return render(suite, open_store(results), format, width=_width(), color=color)
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
 
 
 def _json(content: Any) -> str:

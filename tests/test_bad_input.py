@@ -34,6 +34,33 @@ def added(text: str) -> str:
 
 
 BAD = {
+    # panels
+    "panel that there is not": (
+        added("panels: [sharpnes]\n"),
+        11,
+        "panels[0]: no panel is named 'sharpnes'; did you mean",
+    ),
+    "field of a panel": (
+        added("panels: [{preset: simplicity, lookz: 3}]\n"),
+        11,
+        "panels[0].lookz is unknown; did you mean looks?",
+    ),
+    "panel twice": (
+        added("panels: [simplicity, {name: more, preset: simplicity, looks: 3}]\n"),
+        11,
+        "panels[1]: there is a panel of the kind 'simplicity' already",
+    ),
+    "yardstick that moves": (
+        added("panels: [{preset: simplicity, probe: {model: same}}]\n"),
+        11,
+        "panels[0].probe: the probe of this panel needs a model of its own",
+    ),
+    "ranked by what is no column": (
+        added("ranked_by: acuracy\n"),
+        11,
+        "ranked_by is 'acuracy'; did you mean accuracy?",
+    ),
+    "ranked by what is neither better nor worse": (added("ranked_by: tokens\n"), 11, "ranked_by is 'tokens'"),
     # fields of specs
     "unknown field": (changed("lr: 1e-2", "lrr: 1"), 8, "optimizers[1].rule.lrr is unknown; did you mean lr?"),
     "field one level too high": (

@@ -18,6 +18,7 @@ from optbench.optim.specs import ESTIMATORS, EstimatorSpec, OptimizerSpec, RuleS
 from optbench.optim.specs import PRESETS as OPTIMIZER_PRESETS
 from optbench.oracle import Oracle
 from optbench.order import rows_of_batches
+from optbench.panels.specs import PANELS, PanelSpec
 from optbench.strategies.base import Trajectories
 from optbench.strategies.specs import STRATEGIES, StrategySpec
 from optbench.tasks.specs import PRESETS as TASK_PRESETS
@@ -30,6 +31,7 @@ TABLES = {
     "rules": (RULES, RuleSpec),
     "estimators": (ESTIMATORS, EstimatorSpec),
     "ascents": (ASCENTS, AscentSpec),
+    "panels": (PANELS, PanelSpec),
 }
 REQUIRED = {
     "nano": {"family": "llama"},

@@ -14,6 +14,14 @@ MODULES = {
 }
 HEAVY = {"torch", "transformers", "datasets", "wandb"}
 LOADS_TORCH = {
+    "optbench.curvature.applies",
+    "optbench.curvature.differences",
+    "optbench.curvature.directions",
+    "optbench.curvature.exact",
+    "optbench.curvature.memory",
+    "optbench.curvature.report",
+    "optbench.curvature.split",
+    "optbench.curvature.vectors",
     "optbench.oracle",
     "optbench.train",
     "optbench.evaluation",
@@ -88,9 +96,25 @@ def test_only_executors_and_commands_import_run():
 
 
 def test_reports_know_suites_and_records_only():
-    allowed = ("optbench.reports", "optbench.store", "optbench.suite", "optbench.errors", "optbench.metrics.columns")
+    allowed = (
+        "optbench.reports",
+        "optbench.store",
+        "optbench.suite",
+        "optbench.errors",
+        "optbench.metrics.columns",
+        "optbench.panels.base",
+    )
     for name in below("reports"):
         assert all(found.startswith(allowed) for found in ours(name)), name
+
+
+def test_claims_know_suites_records_and_reports_only():
+    allowed = ("claims", "reports", "store", "suite", "errors", "metrics.columns", "problems", "yamlfile", "spec")
+    for name in [*below("claims"), "optbench.archive"]:
+        found = ours(name) - {"optbench.commands.tables"}
+        assert all(word.startswith(tuple(f"optbench.{layer}" for layer in allowed)) for word in found), name
+    users = {name for name in MODULES if any(word.startswith("optbench.claims") for word in ours(name))}
+    assert users <= {*below("claims"), "optbench.claims", "optbench.commands.claims", "optbench.cli"}
 
 
 def test_rules_ascents_and_estimators_know_neither_models_nor_tasks():
@@ -125,11 +149,15 @@ def test_files_are_of_readable_length():
     assert lengths[-1] <= 400
 
 
-@pytest.mark.parametrize("words", [["--help"], ["list"], ["plan", "SMOKE"], ["status", "SMOKE"], ["report", "SMOKE"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["list"], ["plan", "SMOKE"], ["status", "SMOKE"], ["report", "SMOKE"], ["claims", "CLAIM"]],
+)
 def test_commands_that_only_read_never_load_torch(words, tmp_path):
-    smoke = str(PACKAGE.parent / "suites" / "smoke.yaml")
-    argv = ["optbench", *[smoke if word == "SMOKE" else word for word in words]]
-    if words[0] in ("plan", "status", "report"):
+    suites = PACKAGE.parent / "suites"
+    files = {"SMOKE": suites / "smoke.yaml", "CLAIM": suites / "claims" / "sam-is-worse-than-adamw.yaml"}
+    argv = ["optbench", *[str(files.get(word, word)) for word in words]]
+    if words[0] in ("plan", "status", "report", "claims"):
         argv += ["--results", str(tmp_path)]
     code = (
         f"import sys; sys.argv = {argv!r}\nfrom optbench.cli import main\n"

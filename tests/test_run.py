@@ -24,6 +24,11 @@ strategies: [uniform, upsample, augment, random_upsample, random_augment]
 optimizers: [adamw, {name: muon-fsam, estimator: {kind: sharpness_aware, functional: true}, rule: {kind: muon}}]
 budget: {steps: 6}
 training: {batch_size: 16}
+panels:
+  - preset: simplicity
+    looks: 2
+    examples: 40
+    probe: {model: {kind: nano, family: llama, width: 8, layers: 1, heads: 1, kv_heads: 1}, batch_size: 16}
 """
 MEASURED = "measured"
 
@@ -49,7 +54,7 @@ def contents(results):
     found = {}
     for path in sorted(Path(results).rglob("*")):
         name = str(path.relative_to(results))
-        if path.name in ("record.json", "probe.json", "rewrite.json"):
+        if path.name in ("record.json", "probe.json", "rewrite.json", "panel.json"):
             content = json.loads(path.read_text())
             assert content.pop(MEASURED)
             found[name] = content
@@ -95,7 +100,12 @@ def test_a_finished_suite_is_not_run_again(small, finished):
 
 
 def test_cells_of_one_model_share_one_probe_and_controls_are_not_charged(small, finished):
-    assert len(list((finished / "probes").glob("*/*/probe.json"))) == 1
+    # One of the strategies, one that all panels measure with.
+    assert len(list((finished / "probes").glob("*/*/probe.json"))) == 2
+    assert {json.loads(path.read_text())["notes"]["probe"] for path in finished.glob("*/*/panels/*/panel.json")} < {
+        path.parent.name for path in (finished / "probes").glob("*/*/probe.json")
+    }
+    assert len(list(finished.glob("*/*/panels/*/panel.json"))) == 10
     shares = {
         cell.arm.strategy: Store(finished).record(cell.key).result["probe_share"] for cell in load_suite(small).cells()
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from optbench.axes import AXES
+from optbench.axes import AXES, Axis
 from optbench.commands.tables import table
 from optbench.errors import UserError, suggestion
 from optbench.metrics.columns import COLUMNS
@@ -19,9 +19,11 @@ from optbench.models.specs import MODELS
 from optbench.optim.ascents import ASCENTS
 from optbench.optim.rules import RULES
 from optbench.optim.specs import ESTIMATORS
+from optbench.panels.specs import PANELS
 from optbench.problems import check
 from optbench.spec import Spec, plain
 from optbench.strategies.specs import STRATEGIES
+from optbench.suite import PANELS as PANEL_AXIS
 from optbench.tasks.specs import TASKS
 from optbench.yamlfile import Place, placed
 
@@ -32,7 +34,9 @@ _KINDS: dict[str, dict[str, type[Spec]]] = {
     "optimizer.estimator": ESTIMATORS,
     "optimizer.estimator.ascent": ASCENTS,
     "optimizer.rule": RULES,
+    "panel": PANELS,
 }
+_AXES: dict[str, Axis] = {**AXES, "panel": PANEL_AXIS}
 
 
 def presets() -> dict[str, Any]:
@@ -40,7 +44,7 @@ def presets() -> dict[str, Any]:
     return {
         "presets": {
             axis.plural: {name: _preset_line(axis.name, fields) for name, fields in axis.presets.items()}
-            for axis in AXES.values()
+            for axis in _AXES.values()
         },
         "kinds": {
             field: {kind: _first_sentence(spec) for kind, spec in kinds.items()} for field, kinds in _KINDS.items()
@@ -70,14 +74,14 @@ def shown(name: str) -> dict[str, Any]:
     Raises UserError for another name.
     """
     found: dict[str, Any] = {}
-    for axis in AXES.values():
+    for axis in _AXES.values():
         if name in axis.presets:
             node = placed(axis.presets[name], Place(f"preset {name}", 1, axis.name))
             found[axis.name] = check(node, axis.spec).model_dump()
     if not found:
         found = {field: _described(kinds[name]) for field, kinds in _KINDS.items() if name in kinds}
     if not found:
-        names = [preset for axis in AXES.values() for preset in axis.presets]
+        names = [preset for axis in _AXES.values() for preset in axis.presets]
         kinds = [kind for table in _KINDS.values() for kind in table]
         raise UserError(f"no preset or kind is named {name!r}; {suggestion(name, dict.fromkeys([*names, *kinds]))}")
     return found

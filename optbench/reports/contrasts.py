@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from optbench.metrics.columns import column
-from optbench.reports.frame import AXES, by_arm_and_seed, records_of, refuse_mixed, scored
+from optbench.reports.frame import records_of, refuse_mixed, scored
+from optbench.reports.pairs import complete_block, pairs_of, per_seed, spread_of
+from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.questions import QuestionDifferences
 from optbench.reports.sentences import planned_difference, sentence
-from optbench.reports.stats import ALPHA, Array, balanced_block, half_width, holm, seeds_needed, t_p_value
+from optbench.reports.stats import ALPHA, half_width, holm, seeds_needed, t_p_value
 
 if TYPE_CHECKING:
     from optbench.store import Store
     from optbench.suite import Contrast, Suite
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """The pairs of a contrast: places of arms, [pairs] each, and how many names each shared axis takes."""
-
-    of: Array
-    minus: Array
-    over: Mapping[str, int]
 
 
 def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFrame:
@@ -45,7 +35,8 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
     Columns: name, metric, estimate, half_width, low, high (the interval), sd (of the numbers per seed), p, p_holm, n
     (seeds), pairs, pairs_declared, seeds_declared, over (in words), diverged (cells), contended,
     seeds_needed (for `planned`, at the level that Holm asks of the smallest p), planned (a difference, in the metric's
-    unit), question_se (see `QuestionDifferences`), resolved, sentence.
+    unit), minutes_per_seed (of all declared pairs), minutes_needed (for the seeds that are missing to seeds_needed),
+    question_se (see `QuestionDifferences`), resolved, sentence.
     """
     refuse_mixed(cells)
     pooled = scored(cells)
@@ -59,54 +50,26 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
     return table
 
 
-def pairs_of(suite: Suite, contrast: Contrast) -> Pairs:
-    """The pairs of arms that a contrast compares."""
-    axes = [arm.axes() for arm in suite.arms]
-    places = {tuple(names.values()): place for place, names in enumerate(axes)}
-    of, minus, shared = [], [], []
-    for place, names in enumerate(axes):
-        partner = places.get(tuple({**names, **contrast.minus}.values()))
-        if partner is None or partner == place or any(names[axis] != name for axis, name in contrast.of.items()):
-            continue
-        of.append(place)
-        minus.append(partner)
-        shared.append(names)
-    free = [axis for axis in AXES if axis not in contrast.of and axis not in contrast.minus]
-    over = {axis: len({names[axis] for names in shared}) for axis in free}
-    return Pairs(np.array(of, dtype=int), np.array(minus, dtype=int), over)
-
-
 _COLUMNS = (
     "name metric estimate half_width low high sd p p_holm n pairs pairs_declared seeds_declared over diverged "
-    "contended seeds_needed planned question_se resolved sentence"
+    "contended seeds_needed planned minutes_per_seed minutes_needed question_se resolved sentence"
 ).split()
 
 
 def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: QuestionDifferences) -> dict[str, Any]:
-    metric, arms = contrast.metric, len(suite.arms)
-    pairs = pairs_of(suite, contrast)
-    recorded = cells[metric] if metric in cells else pd.Series(math.nan, index=cells.index)
-    values = by_arm_and_seed(cells, recorded, arms=arms, empty=math.nan)
-    declared = by_arm_and_seed(cells, pd.Series(True, index=cells.index), arms=arms, empty=False)
-    of, minus = values[pairs.of], values[pairs.minus]
-    in_suite = (declared[pairs.of] & declared[pairs.minus]).any(axis=0)
-    kept, seeds = balanced_block((~np.isnan(of) & ~np.isnan(minus))[:, in_suite])
-    seeds = np.flatnonzero(in_suite)[seeds]
-    block = np.ix_(kept, seeds)
+    metric = contrast.metric
+    pairs = pairs_of(suite, contrast.of, contrast.minus)
+    block = complete_block(cells, pairs, metric, arms=len(suite.arms))
     with np.errstate(invalid="ignore"):
-        differences = (of - minus)[block].mean(axis=0) if len(kept) else np.array([])
+        differences = per_seed(block.of - block.minus)
     n = len(differences)
-    finite = n > 0 and bool(np.isfinite(differences).all())
-    estimate = float(differences.mean()) if finite else math.nan
-    sd = float(differences.std(ddof=1)) if finite and n > 1 else math.nan
     counted = column(metric).counted
-    if sd == 0 and not counted:
-        sd = math.nan  # Equal by coincidence: no spread to judge by.
+    estimate, sd = spread_of(differences, counted=counted)
     width = float(half_width(sd, n))
     planned = planned_difference(metric, estimate)
-    used = np.zeros(values.shape, dtype=bool)
-    used[np.ix_(np.concatenate([pairs.of[kept], pairs.minus[kept]]), seeds)] = True
-    marked = used[cells["arm"], np.unique(cells["seed"], return_inverse=True)[1]]
+    needed = seeds_needed(sd, planned, level=ALPHA / max(len(suite.contrasts), 1))
+    minutes = minutes_per_seed(cells, np.concatenate([pairs.of, pairs.minus]), workers=suite.execution.workers)
+    kept, marked = block.pairs, block.used
     return {
         "name": contrast.name,
         "metric": metric,
@@ -119,13 +82,15 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
         "n": n,
         "pairs": len(kept),
         "pairs_declared": len(pairs.of),
-        "seeds_declared": int(in_suite.sum()),
+        "seeds_declared": block.seeds_declared,
         "over": " x ".join(f"{count} {_plural(axis)}" for axis, count in pairs.over.items() if count > 1),
         "diverged": int((marked & (cells["outcome"] == "diverged")).sum()),
         "contended": column(metric).measured and bool((marked & cells["contended"]).any()),
-        "seeds_needed": seeds_needed(sd, planned, level=ALPHA / max(len(suite.contrasts), 1)),
+        "seeds_needed": needed,
         "planned": planned,
-        "question_se": questions.standard_error(pairs.of[kept], pairs.minus[kept], seeds, metric=metric),
+        "minutes_per_seed": minutes,
+        "minutes_needed": minutes_needed(needed, n, minutes),
+        "question_se": questions.standard_error(pairs.of[kept], pairs.minus[kept], block.seeds, metric=metric),
         "resolved": False,
         "sentence": "",
     }

@@ -11,6 +11,7 @@ import pandas as pd
 
 from optbench.reports.escape import cell
 from optbench.reports.frame import COUNT, MEAN, OUTCOMES, WIDTH, budgets_of, metrics_of, records_of
+from optbench.reports.panels import PanelTable
 
 if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
@@ -21,16 +22,21 @@ def json_text(report: Report) -> str:
     content = {
         "suite": report.suite,
         "question": report.question,
+        "ranked_by": report.ranked_by,
         "cells": {"declared": len(report.cells), "missing": report.missing},
-        "arms": [_arm(row, metrics_of(report.cells)) for row in records_of(report.arms)],
+        "arms": [
+            _arm(row, metrics_of(report.cells), report.ranked_by)
+            for row in records_of(report.arms.join(report.compute))
+        ],
         "contrasts": [_contrast(row) for row in records_of(report.contrasts)],
+        "panels": [_panel(table) for table in report.panels],
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def csv_text(report: Report) -> str:
-    """One row per arm: the columns of `arms_of`. Whatever is infinite or not a number is empty."""
-    table = report.arms.copy()
+    """One row per arm: the columns of `arms_of` and `compute_of`. Whatever is infinite or not a number is empty."""
+    table = report.arms.join(report.compute)
     table["budget"] = budgets_of(report.cells)
     for name in ("name", "model", "task", "strategy", "optimizer", "budget"):
         table[name] = table[name].map(cell)
@@ -40,7 +46,7 @@ def csv_text(report: Report) -> str:
     return table.to_csv(index=False, lineterminator="\n")
 
 
-def _arm(row: Mapping[str, Any], metrics: list[str]) -> dict[str, Any]:
+def _arm(row: Mapping[str, Any], metrics: list[str], ranked_by: str) -> dict[str, Any]:
     return {
         **{name: row[name] for name in ("name", "model", "task", "strategy", "optimizer", "budget")},
         "seeds": row["seeds"],
@@ -54,8 +60,9 @@ def _arm(row: Mapping[str, Any], metrics: list[str]) -> dict[str, Any]:
                 "n": int(row[name + COUNT]),
             }
             for name in metrics
-            if row[name + COUNT] or name == "accuracy"
+            if row[name + COUNT] or name == ranked_by
         },
+        "compute": {name: _number(row[name]) for name in ("compute", "compute_shared", "over_budget")},
     }
 
 
@@ -74,9 +81,33 @@ def _contrast(row: Mapping[str, Any]) -> dict[str, Any]:
         "seeds_declared": row["seeds_declared"],
         "diverged": row["diverged"],
         "question_standard_error": _number(row["question_se"]),
+        "planned_difference": _number(row["planned"]),
         "seeds_needed": int(row["seeds_needed"]) if math.isfinite(row["seeds_needed"]) else None,
+        "minutes_per_seed": _number(row["minutes_per_seed"]),
+        "minutes_needed": _number(row["minutes_needed"]),
         "resolved": bool(row["resolved"]),
         "sentence": row["sentence"],
+    }
+
+
+def _panel(table: PanelTable) -> dict[str, Any]:
+    frames = {"mean": table.mean, "half_width": table.half_width, "n": table.n}
+    return {
+        "task": table.standings.task,
+        "budget": dict(table.standings.given),
+        "family": table.family,
+        "minus": None if table.minus is None else dict(zip(("optimizer", "strategy"), table.minus, strict=True)),
+        "rows": [
+            {
+                "optimizer": optimizer,
+                "strategy": strategy,
+                "values": {
+                    name: {word: _number(frame[name].iloc[place]) for word, frame in frames.items()}
+                    for name in table.mean
+                },
+            }
+            for place, (optimizer, strategy) in enumerate(table.mean.index)
+        ],
     }
 
 

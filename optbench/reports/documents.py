@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from optbench.reports.escape import latex, markdown
-from optbench.reports.grid import Entry, Grid, cost_grid, cost_notes_of, notes_of, score_grid
+from optbench.reports.grid import Entry, Grid
+from optbench.reports.sections import sections_of
 
 if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
@@ -21,18 +22,14 @@ def markdown_text(report: Report) -> str:
         return "\n".join([*lines, markdown(report.advice()), ""])
     lines += [markdown(report.state()), ""]
     lines += [f"- {markdown(sentence)}" for sentence in report.sentences()]
-    for standings in report.standings:
-        for grid, notes in (
-            (score_grid(standings, intervals=True), notes_of(standings)),
-            (cost_grid(standings), cost_notes_of(standings)),
-        ):
-            lines += ["", f"### {markdown(grid.title)}", "", *_markdown_grid(grid), ""]
-            lines += [f"- {markdown(note)}" for note in notes]
+    for section in sections_of(report):
+        lines += ["", f"### {markdown(section.grid.title)}", "", *_markdown_grid(section.grid), ""]
+        lines += [f"- {markdown(note)}" for note in section.notes]
     return "\n".join(lines) + "\n"
 
 
 def latex_text(report: Report) -> str:
-    """One booktabs table for the contrasts and two per task and budget.
+    """The contrasts as a list, and booktabs tables: two per task and budget, and what panels found.
 
     To be put into a document that loads the package booktabs and compiles with UTF-8 input, as LaTeX does by default.
     """
@@ -43,9 +40,8 @@ def latex_text(report: Report) -> str:
         lines += ["", r"\begin{itemize}"]
         lines += [rf"  \item {latex(sentence)}" for sentence in report.sentences()]
         lines += [r"\end{itemize}"]
-    for standings in report.standings:
-        lines += ["", *_latex_grid(score_grid(standings, intervals=True), notes_of(standings))]
-        lines += ["", *_latex_grid(cost_grid(standings), cost_notes_of(standings))]
+    for section in sections_of(report):
+        lines += ["", *_latex_grid(section.grid, section.notes)]
     return "\n".join(lines) + "\n"
 
 
@@ -55,7 +51,7 @@ def _markdown_grid(grid: Grid) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (list(map(markdown, grid.header)), rule, *rows)]
 
 
-def _latex_grid(grid: Grid, notes: list[str]) -> list[str]:
+def _latex_grid(grid: Grid, notes: Sequence[str]) -> list[str]:
     shape = "l" * grid.names + "r" * (len(grid.header) - grid.names)
     rows = [_row(row, latex, r"\textbf{", "}") for row in grid.rows]
     return [

@@ -11,11 +11,12 @@ import pandas as pd
 
 from optbench.errors import UserError
 from optbench.metrics.columns import COLUMNS, column, worst
+from optbench.panels.base import panel_key
 from optbench.reports.stats import Array, half_width
 
 if TYPE_CHECKING:
     from optbench.store import Record, Store
-    from optbench.suite import Suite
+    from optbench.suite import Cell, Suite
 
 AXES = ("model", "task", "strategy", "optimizer", "budget")
 OUTCOMES = ("completed", "diverged", "out_of_memory")
@@ -23,6 +24,8 @@ MISSING = "missing"
 MEAN, WIDTH, COUNT = "", "_half_width", "_n"
 """What the three columns that an arm has for each metric add to its name."""
 
+_TOGETHER = (("accuracy", "format_error", "test_nll"), ("test_loss",))
+"""Columns that a task has together or not at all."""
 _MADE_WITH = ("device_type", "device", "precision")
 
 
@@ -30,12 +33,13 @@ def cells_table(suite: Suite, store: Store) -> pd.DataFrame:
     """One row per cell of the suite, in its order, recorded or not.
 
     Columns: arm (its place in `suite.arms`), name, model, task, strategy, optimizer, budget (as text), seed, key,
-    outcome ("missing" where there is no record), device_type, device, precision, contended, and one float column per
-    metric, NaN where a record does not have it. The numbers are as recorded: a diverged cell has no accuracy here.
+    outcome ("missing" where there is no record), probe (key of the strategy's, or empty), device_type, device,
+    precision, contended, and one float column per metric, NaN where a record does not have it. The numbers are as
+    recorded: a diverged cell has no accuracy here.
     """
     places = {arm.name: place for place, arm in enumerate(suite.arms)}
     arms, seeds, contended = [], [], []
-    texts: dict[str, list[str]] = {name: [] for name in ("key", "outcome", *_MADE_WITH)}
+    texts: dict[str, list[str]] = {name: [] for name in ("key", "outcome", "probe", *_MADE_WITH)}
     numbers: dict[str, dict[int, float]] = {name: {} for name in COLUMNS}
     for row, cell in enumerate(suite.cells()):
         arms.append(places[cell.arm.name])
@@ -45,10 +49,11 @@ def cells_table(suite: Suite, store: Store) -> pd.DataFrame:
         made = {} if record is None else record.measured.get("provenance", {})
         texts["key"].append(key)
         texts["outcome"].append(MISSING if record is None else record.outcome)
+        texts["probe"].append("" if record is None else str(record.plan.get("probe", "")))
         for name in _MADE_WITH:
             texts[name].append(str(made.get(name, "unknown")))
         contended.append(record is not None and bool(record.measured.get("contended", False)))
-        for name, value in () if record is None else _numbers(record):
+        for name, value in () if record is None else _numbers(record, cell, store):
             numbers.setdefault(name, {})[row] = value
     axes = [{"name": arm.name, **arm.axes()} for arm in suite.arms]
     table = pd.DataFrame(axes, columns=["name", *AXES]).iloc[arms].reset_index(drop=True)
@@ -73,9 +78,10 @@ def scored(cells: pd.DataFrame) -> pd.DataFrame:
     """The cells as they enter means and contrasts.
 
     A diverged cell counts as the worst value of the column (accuracy 0, format errors 1, likelihood infinite): leaving
-    it out would reward the optimizer that fails where the others find it hard. What it cost stays as recorded. A cell
-    that ran out of memory says nothing about quality and is left out, like one without a record. Times and memory of
-    cells that ran beside others are left out of an arm that also has some taken alone.
+    it out would reward the optimizer that fails where the others find it hard. A column that the task does not have (a
+    regression has no accuracy) stays empty. What it cost stays as recorded. A cell that ran out of memory says nothing
+    about quality and is left out, like one without a record. Times and memory of cells that ran beside others are left
+    out of an arm that also has some taken alone.
     """
     table = cells.copy()
     diverged = cells["outcome"] == "diverged"
@@ -83,10 +89,20 @@ def scored(cells: pd.DataFrame) -> pd.DataFrame:
     beaten = cells["contended"] & alone.groupby(cells["arm"]).transform("any")
     for name in metrics_of(cells):
         if diverged.any() and not math.isnan(worst(name)):
-            table.loc[diverged, name] = worst(name)
+            table.loc[diverged & _applies(cells, name), name] = worst(name)
         if column(name).measured and beaten.any():
             table.loc[beaten, name] = math.nan
     return table
+
+
+def _applies(cells: pd.DataFrame, name: str) -> pd.Series:
+    """Which cells are of a task that has the column; where none of its cells was completed, it may have any."""
+    base = name.partition("/")[0]
+    group = next((group for group in _TOGETHER if base in group), (name,))
+    completed = cells[cells["outcome"] == "completed"]
+    has = completed.reindex(columns=group).notna().any(axis=1).groupby(completed["task"]).any()
+    known = has.to_dict()
+    return pd.Series([bool(known.get(task, True)) for task in cells["task"]], index=cells.index)
 
 
 def arms_table(suite: Suite, store: Store) -> pd.DataFrame:
@@ -160,8 +176,9 @@ def by_arm_and_seed(cells: pd.DataFrame, values: pd.Series, *, arms: int, empty:
     return matrix
 
 
-def _numbers(record: Record) -> Iterator[tuple[str, float]]:
-    for block in (record.result, record.measured):
+def _numbers(record: Record, cell: Cell, store: Store) -> Iterator[tuple[str, float]]:
+    panels = (store.panel(cell.key, panel_key(panel)) for panel in cell.panels)
+    for block in (record.result, record.measured, *(found["result"] for found in panels if found is not None)):
         for name, value in block.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 yield name, value

@@ -5,18 +5,16 @@ Texts here are plain: each format escapes them on its own.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from optbench.metrics.columns import WORST, column
-from optbench.reports.frame import records_of
-from optbench.reports.standings import ANCHOR, Standings
+from optbench.metrics.columns import column
+from optbench.reports.compute import EQUAL
+from optbench.reports.figures import NOTHING, figure
+from optbench.reports.standings import Standings, worst_of
 
-NOTHING = "-"
 BLURRED = 0.9
 """Below this cosine, rounding has made the perturbation another one."""
 
@@ -44,6 +42,11 @@ class Grid:
         return Grid(self.title, [self.header[place] for place in chosen], rows, self.names)
 
 
+def place_of(table: Standings) -> str:
+    """Task and budget of a table as titles call them."""
+    return f"{table.task}, {EQUAL[table.unit]} ({table.budget})"
+
+
 def score_grid(table: Standings, *, intervals: bool) -> Grid:
     """The standings. `intervals` writes the half-width beside every figure that has one, else only in the first."""
     seeds = table.seeds
@@ -52,8 +55,8 @@ def score_grid(table: Standings, *, intervals: bool) -> Grid:
     known = column(table.score)
     asked = f"{table.questions} " if table.questions else ""
     unit = f"% of {asked}test questions" if table.score == "accuracy" else known.unit
-    best = {"higher": "higher is better", "lower": "lower is better"}[known.direction]
-    title = f"{table.task}, {table.budget}: {table.score}, {unit}, {best}; {count}"
+    best = "" if known.direction == "neither" else f"{known.direction} is better"
+    title = f"{place_of(table)}: {', '.join(word for word in (table.score, unit, best) if word)}; {count}"
     columns = [
         [Entry(optimizer + _marks(table, row)) for row, (optimizer, _) in enumerate(table.mean.index)],
         [Entry(strategy) for _, strategy in table.mean.index],
@@ -61,32 +64,6 @@ def score_grid(table: Standings, *, intervals: bool) -> Grid:
     ]
     rows = list(zip(*columns, strict=True))
     return Grid(title, ["optimizer", "strategy", *table.mean.columns], rows, names=2)
-
-
-def cost_grid(table: Standings) -> Grid:
-    """What each row of the standings cost, in the same order."""
-    rows = []
-    for (optimizer, strategy), cost in zip(table.costs.index, records_of(table.costs), strict=True):
-        rows.append([Entry(optimizer), Entry(strategy), *(Entry(text) for text in _cost_texts(cost, table.relative))])
-    unit = f" /{ANCHOR}" if table.relative else ""
-    header = [f"step time{unit}", f"FLOPs{unit}", "passes", "state", "peak memory", "probe", "format error"]
-    grid = Grid(
-        f"{table.task}, {table.budget}: costs, and answers without a readable result",
-        ["optimizer", "strategy", *header],
-        rows,
-        names=2,
-    )
-    told = [place for place in range(len(grid.header)) if any(row[place].text != NOTHING for row in rows)]
-    return grid.columns(told)
-
-
-def figure(value: float, metric: str) -> str:
-    """A value of a column without its unit; fractions in percent."""
-    if math.isnan(value):
-        return NOTHING
-    if math.isinf(value):
-        return "inf"
-    return f"{100 * value:.1f}" if column(metric).unit == "fraction" else f"{value:.3f}"
 
 
 def notes_of(table: Standings) -> list[str]:
@@ -109,22 +86,10 @@ def notes_of(table: Standings) -> list[str]:
             f"{NOTHING}: no record yet, or out of memory. A row that lacks a model has no average and is not ranked."
         )
     if (table.cells["diverged"] > 0).any():
-        worst = f"{table.score} {WORST[table.score]:g}"
+        worst = f"{table.score} {worst_of(table.score):g}"
         notes.append(f"†k: k cells of the row diverged (the loss became infinite or NaN); each counts as {worst}.")
     if (table.costs["shift_cosine"] < BLURRED).any():
         notes.append(f"‡ rounding blurred the perturbation (shift_cosine below {BLURRED}).")
-    return notes
-
-
-def cost_notes_of(table: Standings) -> list[str]:
-    """The lines that say how to read the costs."""
-    notes = ["passes: forward + backward of a batch. state: kept by the optimizer. Means over models."]
-    if table.relative:
-        notes.append(f"/{ANCHOR}: divided by {ANCHOR} of the same model and strategy (geometric mean over models).")
-    if len(table.devices) > 1:
-        notes.append(f"~ taken on different devices ({', '.join(table.devices)}): shown, never ranked.")
-    elif table.costs["contended"].any():
-        notes.append("~ taken beside other running cells: shown, never ranked; --workers 1 measures alone.")
     return notes
 
 
@@ -152,26 +117,3 @@ def _marks(table: Standings, row: int) -> str:
     diverged = int(table.cells["diverged"].iloc[row])
     blurred = table.costs["shift_cosine"].iloc[row] < BLURRED
     return (f" †{diverged}" if diverged else "") + (" ‡" if blurred else "")
-
-
-def _cost_texts(cost: Mapping[str, Any], relative: bool) -> list[str]:
-    beside = "~" if cost["contended"] else ""
-    time = f"{cost['step_seconds']:.2f}" if relative else f"{1000 * cost['step_seconds']:.3g} ms"
-    flops = f"{cost['flops']:.2f}" if relative else f"{cost['flops']:.3g}"
-    texts = {
-        "step_seconds": beside + time,
-        "flops": flops,
-        "passes": f"{cost['passes']:,.0f}",
-        "state_bytes": _bytes(cost["state_bytes"]),
-        "peak_bytes": beside + _bytes(cost["peak_bytes"]),
-        "probe_share": f"{100 * cost['probe_share']:.1f}%",
-        "format_error": f"{100 * cost['format_error']:.1f}%",
-    }
-    return [NOTHING if math.isnan(cost[name]) else text for name, text in texts.items()]
-
-
-def _bytes(value: float) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f} B"

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 import pandas as pd
 
 from optbench.errors import UserError, suggestion
+from optbench.reports.compute import compute_of
 from optbench.reports.contrasts import contrasts_of
 from optbench.reports.frame import MISSING, OUTCOMES, arms_of, cells_table
+from optbench.reports.panels import PanelTable, panels_of
 from optbench.reports.standings import Standings, standings_of
 
 if TYPE_CHECKING:
@@ -25,12 +27,15 @@ class Report:
 
     suite: str
     question: str
+    ranked_by: str
     path: str
     results: str
     cells: pd.DataFrame
     arms: pd.DataFrame
     contrasts: pd.DataFrame
     standings: list[Standings]
+    panels: list[PanelTable]
+    compute: pd.DataFrame
 
     @property
     def missing(self) -> int:
@@ -71,15 +76,20 @@ def report_of(suite: Suite, store: Store) -> Report:
     """Reads the records of the suite, once. Raises UserError where they must not be pooled, or one is damaged."""
     cells = cells_table(suite, store)
     arms = arms_of(suite, cells)
+    compute = compute_of(suite, cells)
+    standings = standings_of(suite, cells, arms.join(compute))
     return Report(
         suite=suite.name,
         question=suite.question,
+        ranked_by=suite.ranked_by,
         path=str(suite.path),
         results=str(store.root),
         cells=cells,
         arms=arms,
         contrasts=contrasts_of(suite, store, cells),
-        standings=standings_of(suite, cells, arms),
+        standings=standings,
+        panels=panels_of(suite, cells, arms, standings),
+        compute=compute,
     )
 
 

@@ -82,7 +82,25 @@ def _plan(row: Mapping[str, Any]) -> str:
     difference = "a difference of 1 point" if one_point else "a difference of this size"
     if math.isinf(seeds):
         return f"; no practical number of seeds would resolve {difference}"
-    return f"; {seeds:.0f} seeds would resolve {difference}"
+    return f"; {seeds:.0f} seeds would resolve {difference}{_time(row)}"
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    """How many seeds that is more, and what they take on the workers of the suite."""
+    more = row["seeds_needed"] - row["n"]
+    if more <= 0 or math.isnan(row["minutes_needed"]):
+        return ""
+    return f" ({more:.0f} more: {minutes_text(row['minutes_needed'])})"
+
+
+def minutes_text(minutes: float) -> str:
+    """A time in words: minutes up to two hours, then hours, then days."""
+    if minutes < 1:
+        return "less than a minute"
+    if minutes < 120:
+        return f"about {minutes:.0f} minute{'s' if round(minutes) != 1 else ''}"
+    hours = minutes / 60
+    return f"about {hours:.0f} hours" if hours < 72 else f"about {hours / 24:,.0f} days"
 
 
 def _diverged(row: Mapping[str, Any]) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from optbench.metrics.columns import column
+from optbench.metrics.columns import column, worst
+from optbench.reports.compute import ANCHOR, SPENT, anchor_of
 from optbench.reports.frame import MISSING, budgets_of, by_arm_and_seed, scored
 from optbench.reports.stats import Array, half_width, not_resolved_from_best, supported_as_best
 
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
     from optbench.suite import Suite
 
 ALL_MODELS = "all models"
-ANCHOR = "adamw"
-"""The optimizer that times and FLOPs are divided by."""
 
-_SCORES = ("accuracy", "test_nll")
+_FALLBACKS = ("accuracy", "test_nll")
 _RELATIVE = ("step_seconds", "flops")
-_COSTS = (*_RELATIVE, "passes", "state_bytes", "peak_bytes", "probe_share", "format_error", "shift_cosine")
+_BILL = ("compute", "compute_shared")
+_COSTS = (
+    *(*_RELATIVE, "passes", "state_bytes", "peak_bytes", "probe_share", "rewrite_seconds", "format_error"),
+    *("shift_cosine", "over_budget"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,15 @@ class Standings:
     different models do not compare. `tied`: not resolved from the best of its column, where something is.
     `supported`: see `supported_as_best`. `diverged`: every cell behind the figure diverged.
     `cells` counts declared, missing, diverged, out_of_memory. `costs` has step_seconds and flops relative to adamw of
-    the same model and strategy where `relative` says so (geometric mean over models), the others as means, and
-    contended. `score` names the metric, `devices` what the times were taken on, `questions` how many
+    the same model and strategy where `relative` says so (geometric mean over models); compute and compute_shared
+    relative to `anchor` (see `compute_of`; geometric mean too); the others as means; and contended. `given` is the
+    budget as {unit: amount}, `score` names the metric, `devices` what the times were taken on, `questions` how many
     test questions a cell answered (0 where no record says so).
     """
 
     task: str
     budget: str
+    given: Mapping[str, float]
     score: str
     mean: pd.DataFrame
     half_width: pd.DataFrame
@@ -51,6 +57,7 @@ class Standings:
     cells: pd.DataFrame
     costs: pd.DataFrame
     relative: bool
+    anchor: tuple[str, str]
     devices: list[str]
     questions: int
 
@@ -59,19 +66,44 @@ class Standings:
         """The most seeds that any figure of the table rests on."""
         return int(self.n.to_numpy().max())
 
+    @property
+    def unit(self) -> str:
+        """The unit of the budget."""
+        return next(iter(self.given))
+
+    @property
+    def of_compute(self) -> bool:
+        """Whether the budget is of compute, so that a probe is beyond it."""
+        return self.unit in SPENT
+
 
 def standings_of(suite: Suite, cells: pd.DataFrame, arms: pd.DataFrame) -> list[Standings]:
-    """One table per task and budget, in the order of the suite."""
+    """One table per task and budget, in the order of the suite. `arms`: `arms_of` beside `compute_of`.
+
+    The score is what the suite is ranked by, where any record of the table has it, else accuracy, else likelihood.
+    """
     pooled = scored(cells)
     budgets = budgets_of(cells)
     diverged = by_arm_and_seed(pooled, pooled["outcome"] == "diverged", arms=len(suite.arms), empty=False)
     tables = []
     for (task, budget), part in arms.groupby([arms["task"], budgets], sort=False):
         mine = pooled[pooled["arm"].isin(part.index)]
-        score = next((name for name in _SCORES if mine[name].notna().any()), _SCORES[0])
-        values = by_arm_and_seed(pooled, pooled[score], arms=len(suite.arms), empty=math.nan)
+        known = [name for name in (suite.ranked_by, *_FALLBACKS) if name in mine and mine[name].notna().any()]
+        score = known[0] if known else suite.ranked_by
+        values = by_arm_and_seed(pooled, _with_worst(pooled, score), arms=len(suite.arms), empty=math.nan)
         tables.append(_standings(str(task), str(budget), score, part, mine, values, diverged))
     return tables
+
+
+def worst_of(score: str) -> float:
+    """What a diverged cell counts as where tables are ranked by `score`: the column's worst, else the infinite one."""
+    known = worst(score)
+    return known if not math.isnan(known) else -math.inf if column(score).direction == "higher" else math.inf
+
+
+def _with_worst(cells: pd.DataFrame, score: str) -> pd.Series:
+    values = cells[score] if score in cells else pd.Series(math.nan, index=cells.index)
+    return values.where(values.notna() | (cells["outcome"] != "diverged"), worst_of(score))
 
 
 def _standings(
@@ -80,7 +112,7 @@ def _standings(
     higher = column(score).direction == "higher"
     rows = pd.MultiIndex.from_frame(arms[["optimizer", "strategy"]].drop_duplicates())
     figures = {name: pd.DataFrame(index=rows) for name in ("mean", "half_width", "n", "tied", "supported", "diverged")}
-    scores, failed = _by_model(arms, rows, values, math.nan), _by_model(arms, rows, diverged, False)
+    scores, failed = by_model(arms, rows, values, math.nan), by_model(arms, rows, diverged, False)
     for name, by_seed in scores.items():
         frame = pd.DataFrame(by_seed)
         count = frame.notna().sum(axis=1).to_numpy()
@@ -103,17 +135,19 @@ def _standings(
     return Standings(
         task,
         budget,
+        arms["budget"].iloc[0],
         score,
         **ordered,
         cells=counts.loc[order],
         costs=costs.loc[order],
         relative=relative,
+        anchor=anchor_of(arms),
         devices=devices,
         questions=int(cells["questions"].max()) if "questions" in cells and cells["questions"].notna().any() else 0,
     )
 
 
-def _by_model(arms: pd.DataFrame, rows: pd.MultiIndex, values: Array, empty: Any) -> dict[str, Array]:
+def by_model(arms: pd.DataFrame, rows: pd.MultiIndex, values: Array, empty: Any) -> dict[str, Array]:
     """For each model, and for all together where there are several, `values` [arms, seeds] as [rows, seeds].
 
     Over all models: the mean of numbers, so NaN at a seed that lacks a model; and whether all hold, of booleans.
@@ -154,16 +188,19 @@ def _order(mean: pd.DataFrame, counts: pd.DataFrame, *, higher: bool) -> pd.Mult
 
 
 def _costs(arms: pd.DataFrame, rows: pd.MultiIndex) -> tuple[pd.DataFrame, bool]:
-    table = arms[["optimizer", "strategy", "model", "contended", *_COSTS]].copy()
+    table = arms.reindex(columns=["optimizer", "strategy", "model", "contended", *_COSTS, *_BILL])
+    with np.errstate(divide="ignore"):
+        table[list(_BILL)] = np.log(table[list(_BILL)])
     anchors = arms[arms["optimizer"] == ANCHOR].set_index(["model", "strategy"])
     relative = len(anchors) > 0
     if relative:
         own = pd.MultiIndex.from_frame(arms[["model", "strategy"]])
         for name in _RELATIVE:
-            table[name] = np.log(arms[name] / anchors[name].reindex(own).to_numpy())
+            table[name] = np.log(table[name] / anchors[name].reindex(own).to_numpy())
         table["contended"] |= anchors["contended"].reindex(own, fill_value=False).to_numpy()
     grouped = table.groupby(["optimizer", "strategy"])
-    costs = grouped[list(_COSTS)].mean().reindex(rows)
+    costs = grouped[[*_COSTS, *_BILL]].mean().reindex(rows)
+    costs[list(_BILL)] = np.exp(costs[list(_BILL)])
     costs["shift_cosine"] = grouped["shift_cosine"].min().reindex(rows)
     costs["contended"] = grouped["contended"].any().reindex(rows, fill_value=False)
     if relative:

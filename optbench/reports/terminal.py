@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from optbench.reports.escape import plain
-from optbench.reports.grid import Entry, Grid, cost_grid, cost_notes_of, notes_of, score_grid
-from optbench.reports.standings import Standings
+from optbench.reports.grid import Entry, Grid
+from optbench.reports.sections import Section, sections_of
 
 if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
@@ -57,23 +57,16 @@ def _print(console: Console, report: Report) -> None:
     for place, sentence in enumerate(report.sentences()):
         strong = place < len(resolved) and bool(resolved.iloc[place])
         console.print(_hanging(_text(sentence, "bold" if strong else "")))
-    for standings in report.standings:
+    for section in sections_of(report):
         console.print()
-        _print_standings(console, standings)
+        _print_grids(console, _fitting(section, console.width))
+        _print_notes(console, section.notes)
 
 
-def _print_standings(console: Console, standings: Standings) -> None:
-    _print_grids(console, _fitting(standings, console.width))
-    _print_notes(console, notes_of(standings))
-    console.print()
-    _print_grids(console, _cut(cost_grid(standings), console.width))
-    _print_notes(console, cost_notes_of(standings))
-
-
-def _fitting(standings: Standings, width: int) -> list[Grid]:
-    """The standings as they fit: with every interval, else without those of single models, else in several tables."""
-    tables = _cut(score_grid(standings, intervals=True), width)
-    return tables if len(tables) == 1 else _cut(score_grid(standings, intervals=False), width)
+def _fitting(section: Section, width: int) -> list[Grid]:
+    """The table as it fits: with every interval, else with fewer, else in several tables."""
+    tables = _cut(section.grid, width)
+    return tables if len(tables) == 1 else _cut(section.brief, width)
 
 
 def _cut(grid: Grid, width: int) -> list[Grid]:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from optbench.store import QUESTIONS, RECORD, Record, Store
+from optbench.suitefile import Execution
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Arm:
 class Cell:
     arm: Arm
     seed: int
+    panels: tuple[Any, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -58,6 +60,8 @@ class Suite:
     name: str = "toy"
     question: str = "Which one wins?"
     path: Path = Path("suites/toy.yaml")
+    ranked_by: str = "accuracy"
+    execution: Execution = field(default_factory=Execution)
 
     def cells(self) -> list[Cell]:
         return [Cell(arm, seed) for arm, seed in itertools.product(self.arms, self.seeds)]
@@ -97,6 +101,7 @@ class Bench:
         result: Mapping[str, float] | None = None,
         measured: Mapping[str, Any] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        plan: Mapping[str, Any] | None = None,
         correct: Iterable[bool] | None = None,
     ) -> None:
         made = {"device_type": "cpu", "device": "a processor", "precision": "float32", **(provenance or {})}
@@ -106,7 +111,7 @@ class Bench:
             cell={},
             outcome=outcome,
             result={**own, **(result or {})},
-            plan={},
+            plan=plan or {},
             optimizer={},
             measured={"step_seconds": 0.1, "contended": False, **(measured or {}), "provenance": made},
         )

@@ -1,5 +1,6 @@
 """Declared contrasts and what is said of them."""
 
+import json
 import math
 
 import numpy as np
@@ -8,8 +9,12 @@ import pytest
 
 from optbench.reports.contrasts import contrasts_of
 from optbench.reports.frame import cells_table
+from optbench.reports.leaderboard import render
+from optbench.reports.plans import minutes_per_seed
+from optbench.reports.sentences import minutes_text
 from optbench.reports.stats import seeds_needed, t_interval
 from optbench.rng import stream
+from optbench.suitefile import Execution
 
 
 def contrasts(bench, suite) -> pd.DataFrame:
@@ -252,3 +257,80 @@ def test_a_budget_is_an_axis(bench):
     row = only(bench, suite)
     assert row["estimate"] == pytest.approx(0.2)
     assert "over 2 optimizers" in row["sentence"]
+
+
+@pytest.fixture
+def timed(bench):
+    """Noisy accuracies, and cells of a minute (adamw) and two (muon); the other contrast lies in the noise too."""
+
+    def build(seeds=4, workers=1, budgets=({"steps": 300},)):
+        suite = bench.suite(models="ab", seeds=seeds, budgets=budgets, contrasts=[bench.contrast("muon", "adamw")])
+        suite.execution = Execution(workers=workers)
+        noise = stream(1, "noise").normal(0.5, 0.02, size=(2, seeds))
+        for cell in suite.cells():
+            muon = cell.arm.optimizer == "muon"
+            bench.write(cell, noise[int(muon), cell.seed], measured={"total_seconds": 120.0 if muon else 60.0})
+        return suite
+
+    return build
+
+
+def test_minutes_are_those_of_the_missing_seeds(bench, timed):
+    row = only(bench, timed())
+    # Two models, a minute and two: six minutes a seed.
+    assert row["minutes_per_seed"] == pytest.approx(6.0)
+    missing = row["seeds_needed"] - 4
+    assert missing > 0
+    assert row["minutes_needed"] == pytest.approx(6.0 * missing)
+    assert f"1 point ({missing:.0f} more: about " in row["sentence"]
+
+
+def test_workers_share_the_minutes(bench, timed):
+    assert only(bench, timed(workers=2))["minutes_per_seed"] == pytest.approx(3.0)
+
+
+def test_enough_seeds_need_no_more_minutes(bench):
+    suite = bench.suite(seeds=8, contrasts=[bench.contrast("muon", "adamw")])
+    noise = stream(2, "tiny").normal(0.5, 0.001, size=(2, 8))
+    for cell in suite.cells():
+        value = noise[int(cell.arm.optimizer == "muon"), cell.seed]
+        bench.write(cell, value, measured={"total_seconds": 60.0})
+    row = only(bench, suite)
+    assert row["minutes_needed"] == 0.0
+    assert "more:" not in row["sentence"]
+
+
+def test_without_times_or_without_a_spread_nothing_is_said_of_minutes(bench, timed):
+    suite = bench.suite(seeds=4, contrasts=[bench.contrast("muon", "adamw")])
+    bench.fill(suite, lambda cell: 0.5 + 0.01 * cell.seed * (cell.arm.optimizer == "muon"))
+    assert math.isnan(only(bench, suite)["minutes_needed"])
+    row = only(bench, timed(seeds=1))
+    assert math.isnan(row["minutes_needed"])
+    assert row["minutes_per_seed"] == pytest.approx(6.0)
+
+
+def test_a_run_that_two_arms_share_is_paid_for_once():
+    cells = pd.DataFrame(
+        {
+            "arm": [0, 0, 1, 1],
+            "seed": [0, 1, 0, 1],
+            "key": ["same0", "same1", "same0", "same1"],
+            "total_seconds": [60.0, 60.0, 60.0, math.nan],
+        }
+    )
+    assert minutes_per_seed(cells, np.array([0, 1]), workers=1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [(0.2, "less than a minute"), (1.2, "about 1 minute"), (75.0, "about 75 minutes"), (300.0, "about 5 hours"),
+     (60.0 * 24 * 10, "about 10 days")],
+)  # fmt: skip
+def test_a_time_is_said_in_a_unit_that_suits_it(minutes, words):
+    assert minutes_text(minutes) == words
+
+
+def test_programs_read_seeds_and_minutes(bench, timed):
+    (contrast,) = json.loads(render(timed(), bench.store, "json"))["contrasts"]
+    assert contrast["planned_difference"] == 0.01
+    assert contrast["minutes_needed"] == pytest.approx(6.0 * (contrast["seeds_needed"] - 4))

@@ -178,8 +178,11 @@ def test_each_task_and_each_budget_has_its_table(bench):
     bench.fill(suite, lambda cell: 0.5)
     titles = [line for line in render(suite, bench.store).splitlines() if "higher is better" in line]
     assert [title.split(":")[0] for title in titles] == [
-        "sums, 300 steps", "sums, 300 passes", "words, 300 steps", "words, 300 passes"
-    ]  # fmt: skip
+        "sums, equal steps (300 steps)",
+        "sums, equal compute (300 passes)",
+        "words, equal steps (300 steps)",
+        "words, equal compute (300 passes)",
+    ]
 
 
 def test_a_task_without_answers_is_ranked_by_its_likelihood(bench):

@@ -1,0 +1,165 @@
+"""Archives: the records of suites as one line each, small enough to be committed as evidence.
+
+A line is the content of record.json and, under `panels`, what panels found, by their keys. Answers to
+questions, curves, tables and weights stay in the store. An archive is read where a store is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optbench.errors import UserError
+from optbench.store import PANEL, PANELS, Record, Store, record_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIX = ".jsonl"
+
+
+class Archive(Store):
+    """Records read from archives, with the reading interface of a store: there are no questions and no curves."""
+
+    def __init__(self, root: Path | str, files: Sequence[Path]) -> None:
+        """Reads all files. Raises UserError, naming file and line, for a damaged line, and for two records of one key
+        that differ."""
+        super().__init__(root)
+        self._lines: dict[str, tuple[str, Record, Mapping[str, Any]]] = {}
+        for file in files:
+            self._read(file)
+
+    def has(self, key: str) -> bool:
+        """Whether there is a record of `key`."""
+        return key in self._lines
+
+    def record(self, key: str) -> Record | None:
+        """The record of `key`, or None where there is none."""
+        return self._lines[key][1] if key in self._lines else None
+
+    def records(self) -> Iterator[Record]:
+        """All records, by key."""
+        for key in sorted(self._lines):
+            yield self._lines[key][1]
+
+    def panel(self, key: str, panel: str) -> dict[str, Any] | None:
+        """What a panel found at the cell `key`; None where it did not look."""
+        found = self._lines[key][2].get(panel) if key in self._lines else None
+        return None if found is None else dict(found)
+
+    def has_panel(self, key: str, panel: str) -> bool:
+        """Whether the findings of a panel at the cell `key` are there."""
+        return self.panel(key, panel) is not None
+
+    def questions(self, key: str) -> pd.DataFrame:
+        """Raises UserError: an archive does not keep them."""
+        raise UserError(f"{self.root}: an archive keeps no answers to questions")
+
+    def curves(self, key: str) -> pd.DataFrame:
+        """Raises UserError: an archive does not keep them."""
+        raise UserError(f"{self.root}: an archive keeps no curves")
+
+    def write(self, record: Record, attachments: object) -> Path:
+        """Raises UserError: an archive is read alone."""
+        raise UserError(f"{self.root}: an archive is read, never written to; results of runs need a folder")
+
+    def _read(self, file: Path) -> None:
+        try:
+            lines = file.read_text(encoding="utf-8").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: cannot be read: {error}") from error
+        for number, text in enumerate(lines, start=1):
+            if not text:
+                continue
+            where = f"{file}:{number}"
+            record, panels = _parsed(text, where, file)
+            there = self._lines.get(record.key)
+            if there is not None and there[1:] != (record, panels):
+                raise UserError(f"{where}: another record of {record.key} than at {there[0]}")
+            self._lines[record.key] = where, record, panels
+
+
+def _parsed(text: str, where: str, file: Path) -> tuple[Record, Mapping[str, Any]]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where}: damaged record ({error})") from error
+    record = record_of(content, where, folder=file.parent)
+    panels = content.get("panels", {})
+    if not isinstance(panels, dict) or not all(
+        isinstance(found, dict) and isinstance(found.get("result"), dict) for found in panels.values()
+    ):
+        raise UserError(f"{where}: damaged record (panels without a result)")
+    return record, panels
+
+
+def open_store(path: Path) -> Store:
+    """The records at `path`: a store, an archive, or all archives of a folder. Nothing there yet is an empty store.
+
+    Raises UserError for a file that is no archive, and for a folder that holds both kinds.
+    """
+    if path.is_file():
+        if path.suffix != SUFFIX:
+            raise UserError(f"--results {path}: is a file; records need a folder, or an archive named *{SUFFIX}")
+        return Archive(path, [path])
+    files = sorted(path.glob(f"*{SUFFIX}"))
+    if not files:
+        return Store(path)
+    if any(path.glob("[0-9a-f][0-9a-f]/*/")):
+        raise UserError(f"--results {path}: holds records and archives ({files[0].name}); keep them apart")
+    return Archive(path, files)
+
+
+def write_archive(keys: Sequence[str], store: Store, target: Path) -> int:
+    """Writes the records of these keys that are there, sorted by key, and says how many. What was there is replaced.
+
+    The file appears whole or not at all. Raises UserError where there is no record, for a record that names a path of
+    this machine, and for a target that is no *.jsonl.
+    """
+    if target.suffix != SUFFIX:
+        raise UserError(f"--to {target}: an archive is named *{SUFFIX}")
+    lines = [line for key in sorted(set(keys)) if (line := _line(key, store))]
+    if not lines:
+        raise UserError(f"no records of these suites in {store.root}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{line}\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return len(lines)
+
+
+def _line(key: str, store: Store) -> str:
+    record = store.record(key)
+    if record is None:
+        return ""
+    content = record.content()
+    found = {path.parent.name for path in (store.folder(key) / PANELS).glob(f"*/{PANEL}")}
+    panels = {panel: store.panel(key, panel) for panel in sorted(found)}
+    if panels:
+        content["panels"] = panels
+    for place, text in _texts(content, key):
+        if Path(text).is_absolute():
+            raise UserError(f"{place} is {text!r}, a path of this machine; an archive is for everybody to read")
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _texts(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """All texts inside a value, each with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _texts(item, f"{place}[{index}]")

@@ -1,0 +1,149 @@
+"""The effect that a test of a claim is about: one number per seed, and Student's t over these numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtr
+
+from optbench.claims.claim import Comparison
+from optbench.metrics.columns import column
+from optbench.reports.frame import MISSING, cells_table, refuse_mixed, scored
+from optbench.reports.pairs import Block, Pairs, complete_block, pairs_of, per_seed, singles_of, spread_of
+from optbench.reports.plans import minutes_per_seed
+from optbench.reports.stats import Array, half_width
+
+if TYPE_CHECKING:
+    from optbench.store import Store
+    from optbench.suite import Suite
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What the records say about the number of a test. Estimate and interval are oriented (`Comparison.oriented`).
+
+    `low` and `high`: the 95% t interval over `n` seeds; NaN where there is none. `p`: one-sided, of the hypothesis that
+    the true number does not pass the claimed bound. `pairs` counts the pairs of arms (arms, of a level) that the
+    numbers are pooled over, `models` names their models. `minutes_per_seed` is what one more seed takes, measured.
+    `obstacle` says why there is no evidence, empty where there is.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    sd: float
+    p: float
+    n: int
+    seeds_declared: int
+    pairs: int
+    pairs_declared: int
+    arms: Sequence[int]
+    diverged: int
+    minutes_per_seed: float
+    obstacle: str
+
+
+class Evidence:
+    """The records of the suites that claims point to, each suite read once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._cells: dict[int, tuple[Suite, pd.DataFrame]] = {}
+
+    def cells(self, suite: Suite) -> pd.DataFrame:
+        """The cells table of the suite, as recorded. Raises UserError where its records must not be pooled."""
+        if id(suite) not in self._cells:
+            table = cells_table(suite, self.store)
+            refuse_mixed(table)
+            self._cells[id(suite)] = suite, table
+        return self._cells[id(suite)][1]
+
+
+def effect_of(test: Comparison, evidence: Evidence) -> Effect:
+    """The effect of one test, from pairs and seeds between which nothing is missing.
+
+    difference: at each seed the mean over pairs of `of` - `against`. ratio: at each seed the mean over pairs of
+    log(of / against), so that the estimate is a geometric mean and no scale of a model outweighs another's. level: at
+    each seed the mean over arms. A diverged cell counts as the worst value of the metric, as everywhere in reports.
+    """
+    recorded = evidence.cells(test.suite)
+    pairs = arms_of(test)
+    block = complete_block(scored(recorded), pairs, test.metric, arms=len(test.suite.arms))
+    numbers = test.sign * per_seed(_values(test, block))
+    counted = column(test.metric).counted
+    estimate, sd = spread_of(numbers, counted=counted)
+    n = len(numbers)
+    width = float(half_width(sd, n))
+    known = math.isfinite(width)
+    return Effect(
+        estimate=estimate,
+        low=estimate - width if known else math.nan,
+        high=estimate + width if known else math.nan,
+        sd=sd,
+        p=_p_value(estimate - test.oriented(test.claimed), sd, n),
+        n=n,
+        seeds_declared=block.seeds_declared,
+        pairs=len(block.pairs),
+        pairs_declared=len(pairs.of),
+        arms=np.union1d(pairs.of[block.pairs], pairs.minus[block.pairs]).tolist(),
+        diverged=int((block.used & (recorded["outcome"] == "diverged")).sum()),
+        minutes_per_seed=minutes_per_seed(
+            recorded, np.union1d(pairs.of, pairs.minus), workers=test.suite.execution.workers
+        ),
+        obstacle=_obstacle(test, recorded, pairs, block, numbers, sd),
+    )
+
+
+def arms_of(test: Comparison) -> Pairs:
+    """The pairs of arms that a test compares; of a level, each arm beside itself."""
+    if test.form == "level":
+        return singles_of(test.suite, test.of)
+    return pairs_of(test.suite, test.of, test.against)
+
+
+def _values(test: Comparison, block: Block) -> Array:
+    """The number of the test [pairs, seeds]; NaN where it does not exist."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if test.form == "difference":
+            return block.of - block.minus
+        if test.form == "level":
+            return block.of
+        positive = (block.of > 0) & (block.minus > 0)
+        return np.where(positive, np.log(block.of) - np.log(block.minus), math.nan)
+
+
+def _p_value(beyond: float, sd: float, n: int) -> float:
+    """The one-sided p of Student's t for a mean that lies `beyond` its bound by so much; NaN where nothing is known."""
+    if n < 2 or not (math.isfinite(beyond) and math.isfinite(sd)):
+        return math.nan
+    if sd == 0:
+        return 0.0 if beyond > 0 else 1.0
+    return float(stdtr(n - 1, -beyond * math.sqrt(n) / sd))
+
+
+def _obstacle(test: Comparison, recorded: pd.DataFrame, pairs: Pairs, block: Block, numbers: Array, sd: float) -> str:
+    """Why the records are no evidence, in words; empty where they are."""
+    known = column(test.metric)
+    mine = recorded[recorded["arm"].isin(np.union1d(pairs.of, pairs.minus))]
+    if (mine["outcome"] == MISSING).all():
+        return "no records"
+    if len(numbers) == 0:
+        if known.panel and (test.metric not in mine or mine[test.metric].isna().all()):
+            return f"no record has {test.metric}, which the panel {known.panel} finds"
+        return f"no seed at which any pair of arms has {test.metric}"
+    if known.measured and bool((block.used & recorded["contended"]).any()):
+        return f"{test.metric} was measured beside other running cells; only --workers 1 gives evidence"
+    if not np.isfinite(numbers).all():
+        if np.isfinite(block.of).all() and np.isfinite(block.minus).all():
+            return f"a ratio of {test.metric} needs values above 0"
+        return f"a diverged cell has no finite {test.metric}"
+    if len(numbers) == 1:
+        return "one seed has no interval"
+    if math.isnan(sd):
+        return "all seeds give the same number, which leaves no spread to judge by"
+    return ""

@@ -1,0 +1,102 @@
+"""The scale that a verdict speaks of, in words, and what it takes to run its cells again."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from optbench.claims.claim import Comparison
+from optbench.claims.effects import Effect, Evidence, arms_of
+
+if TYPE_CHECKING:
+    from optbench.suite import Arm, Suite
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """The command that runs the cells behind some tests, and the minutes it takes where nothing is recorded yet.
+
+    `minutes` is measured: the total_seconds of these cells over the workers of their suite, those without a record at
+    the mean of the others; NaN where there is no record at all.
+    """
+
+    command: str
+    minutes: float
+
+
+def scale_of(tests: Sequence[Comparison], effects: Sequence[Effect]) -> str:
+    """Models with their sizes, tasks and budgets of the arms that the numbers come from; of the declared arms where
+    there are no numbers yet: `4 models of 0.10M parameters, arithmetic, 300 steps`."""
+    found: dict[int, tuple[Suite, set[int]]] = {}
+    for test, effect in zip(tests, effects, strict=True):
+        pairs = arms_of(test)
+        places = found.setdefault(id(test.suite), (test.suite, set()))[1]
+        places.update(effect.arms or [*pairs.of.tolist(), *pairs.minus.tolist()])
+    return "; ".join(_words([suite.arms[place] for place in sorted(places)]) for suite, places in found.values())
+
+
+def _words(arms: Sequence[Arm]) -> str:
+    models = {arm.model: _parameters(arm.model_spec) for arm in arms}
+    known = [count for count in models.values() if count]
+    count = f"{len(models)} models" if len(models) > 1 else "1 model"
+    if len(known) == len(models):
+        sizes = list(dict.fromkeys((_size(min(known)), _size(max(known)))))
+        said = f"{count} of {' to '.join(sizes)} parameters"
+    else:
+        said = f"{count} ({', '.join(models)})"
+    tasks = dict.fromkeys(arm.task for arm in arms)
+    budgets = dict.fromkeys(arm.axes()["budget"] for arm in arms)
+    return f"{said}, {' and '.join(tasks)}, {' and '.join(budgets)}"
+
+
+def _parameters(spec: Any) -> int | None:
+    """The parameters in the matrices of a model; None for a model that has no such count."""
+    dimensions = spec.dimensions() if hasattr(spec, "dimensions") else None
+    count = getattr(dimensions, "matrix_parameters", None)
+    return None if count is None else int(count)
+
+
+def _size(count: int) -> str:
+    if count >= 1e9:
+        return f"{count / 1e9:.2f}B"
+    return f"{count / 1e6:.2f}M" if count >= 1e4 else str(count)
+
+
+def rerun_of(tests: Sequence[Comparison], evidence: Evidence) -> Rerun:
+    """One command for each suite that the tests point to, joined by &&."""
+    by_suite: dict[int, list[Comparison]] = {}
+    for test in tests:
+        by_suite.setdefault(id(test.suite), []).append(test)
+    parts = [_rerun(group, evidence) for group in by_suite.values()]
+    return Rerun(" && ".join(part.command for part in parts), math.fsum(part.minutes for part in parts))
+
+
+def _rerun(tests: Sequence[Comparison], evidence: Evidence) -> Rerun:
+    suite = tests[0].suite
+    # --only narrows by every axis it names: an axis that one test leaves open stays open.
+    axes = [axis for axis in tests[0].of if all(axis in test.of for test in tests)]
+    sides = [side for test in tests for side in (test.of, test.against) if side]
+    chosen = {axis: dict.fromkeys(side[axis] for side in sides) for axis in axes}
+    only = ",".join(f"{axis}={name}" for axis, names in chosen.items() for name in names)
+    command = f"optbench run {shlex.quote(str(suite.path))}" + (f" --only {shlex.quote(only)}" if only else "")
+    arms = [
+        place
+        for place, arm in enumerate(suite.arms)
+        if all(arm.axes()[axis] in names for axis, names in chosen.items())
+    ]
+    cells = evidence.cells(suite)
+    return Rerun(command, _minutes(cells[cells["arm"].isin(arms)], suite.execution.workers))
+
+
+def _minutes(cells: pd.DataFrame, workers: int) -> float:
+    runs = cells.drop_duplicates("key")
+    seconds = runs["total_seconds"]
+    if not seconds.notna().any():
+        return math.nan
+    by_arm = seconds.groupby(runs["arm"]).transform("mean")
+    return float(seconds.fillna(by_arm).fillna(seconds.mean()).sum() / workers / 60)

@@ -1,0 +1,36 @@
+"""The tables of a report in their order, each with its notes: what every format for readers walks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from optbench.reports.cost_grid import cost_grid, cost_notes_of
+from optbench.reports.grid import Grid, notes_of, score_grid
+from optbench.reports.panel_grid import panel_grid, panel_notes_of
+
+if TYPE_CHECKING:
+    from optbench.reports.leaderboard import Report
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with its notes; `brief` is the same table with fewer intervals, for where the whole does not fit."""
+
+    grid: Grid
+    notes: Sequence[str]
+    brief: Grid
+
+
+def sections_of(report: Report) -> Iterator[Section]:
+    """For each task and budget: the standings, what they cost, and what panels found."""
+    for standings in report.standings:
+        brief = score_grid(standings, intervals=False)
+        yield Section(score_grid(standings, intervals=True), notes_of(standings), brief)
+        costs = cost_grid(standings)
+        yield Section(costs, cost_notes_of(standings), costs)
+        for table in report.panels:
+            if table.standings is standings:
+                found = panel_grid(table)
+                yield Section(found, panel_notes_of(table), found)

@@ -1,0 +1,185 @@
+"""Claims over simulated records whose truth is known."""
+
+import json
+from textwrap import indent
+
+import numpy as np
+import pytest
+
+from optbench.claims.claim import load_claims
+from optbench.claims.evaluation import judge
+from optbench.claims.rendering import json_text, markdown_text, table_text
+from optbench.reports.stats import power
+from optbench.rng import stream
+
+SEED_NOISE = 0.05
+
+
+def simulated(gains, *, noise=0.005):
+    """Seeds move all arms alike by `SEED_NOISE`; each arm has its gain and its own noise."""
+
+    def value(cell):
+        shared = stream(cell.seed, cell.arm.model).normal(0.0, SEED_NOISE)
+        own = stream(cell.seed, f"{cell.arm.model} {cell.arm.optimizer}").normal(0.0, noise)
+        return float(0.5 + shared + own + gains.get(cell.arm.optimizer, 0.0))
+
+    return value
+
+
+@pytest.mark.parametrize(
+    ("gain", "where", "seeds", "verdict"),
+    [
+        (0.05, "above: 0", 12, "holds"),
+        (-0.05, "below: 0", 12, "holds"),
+        (0.0, "above: 0", 12, "no effect beyond the margin"),
+        (0.0, "below: 0", 12, "no effect beyond the margin"),
+        (-0.05, "above: 0", 12, "fails"),
+        (0.012, "above: 0", 2, "undecided"),
+        (0.05, "above: 0", 1, "undecided"),
+    ],
+)
+def test_a_known_effect_gets_its_verdict(desk, gain, where, seeds, verdict):
+    desk.fill(desk.suite(seeds), simulated({"sam": gain}))
+    desk.claim(desk.test(where=where))
+    assert desk.judged().verdict == verdict
+
+
+def test_both_tests_must_hold(desk):
+    desk.fill(desk.suite(12), simulated({"functional_sam": 0.05, "adamw": 0.05}))
+    against_both = [desk.test(of="functional_sam", joint=f"minus: {{optimizer: {o}}}") for o in ("sam", "adamw")]
+    desk.claim(*against_both)
+    judgement = desk.judged()
+    assert [finding.verdict for finding in judgement.tests] == ["holds", "no effect beyond the margin"]
+    assert judgement.verdict == "no effect beyond the margin"
+    assert judgement.shown is judgement.tests[1]
+
+
+CHOICE = "choices:\n  - name: other arm\n    tests:\n{}"
+
+
+def test_a_verdict_that_flips_with_a_choice_is_underdetermined(desk):
+    desk.fill(desk.suite(12), simulated({"sam": 0.05, "functional_sam": -0.05}))
+    choice = CHOICE.format(indent(desk.test(of="functional_sam"), "    "))
+    desk.claim(desk.test(), choices=choice)
+    judgement = desk.judged()
+    assert judgement.verdict == "underdetermined"
+    assert judgement.contradicting == (["the criterion"], ["other arm"])
+    assert "holds for the criterion; contradicted for other arm" in table_text([judgement], width=200)
+
+
+def test_a_choice_that_is_undecided_is_listed_and_does_not_flip(desk):
+    suite = desk.suite(12)
+    desk.fill(suite, simulated({"sam": 0.05}))
+    few = desk.suite(1, name="few")
+    desk.fill(few, simulated({"sam": 0.05}))
+    choice = CHOICE.format(indent(desk.test(), "    ").replace("toy", "few"))
+    desk.claim(desk.test(), choices=choice)
+    judgement = desk.judged()
+    assert judgement.verdict == "holds"
+    assert [found.verdict for found in judgement.choices] == ["undecided"]
+
+
+def test_other_claims_raise_the_bar(desk):
+    """An effect that holds alone, at p = 0.02 or so, does not hold beside many."""
+    desk.fill(desk.suite(4), simulated({"sam": 0.023}, noise=0.006))
+    path = desk.claim(desk.test())
+    alone = judge(load_claims([path]), desk.store)[0]
+    assert alone.verdict == "holds"
+    assert alone.tests[0].p == alone.tests[0].effect.p
+    for other in range(30):
+        desk.claim(desk.test(), name=f"claim{other}")
+    beside = judge(load_claims([path.parent]), desk.store)[0]
+    assert (beside.verdict, beside.tests[0].p) == ("undecided", pytest.approx(min(1, 31 * alone.tests[0].p)))
+    assert "not beside the other 30 tests" in table_text([beside], width=300)
+
+
+def test_an_effect_just_at_the_margin_holds_in_few_of_many_worlds(desk):
+    """The criterion says `by more than`: at an effect of the margin itself, it is false."""
+    suite = desk.suite(5)
+    desk.claim(desk.test())
+    claims, held = load_claims([desk.root / "claims"]), 0
+    for world in range(40):
+        for cell in suite.cells():
+            noise = stream(cell.seed, f"{world} {cell.arm.name}").normal(0.0, 0.01)
+            desk.write(cell, {"accuracy": float(0.5 + noise + 0.01 * (cell.arm.optimizer == "sam"))})
+        held += judge(claims, desk.store)[0].verdict == "holds"
+    assert held <= 4  # 1 expected
+
+
+def test_the_seeds_that_would_decide_are_those_that_have_the_power(desk):
+    desk.fill(desk.suite(3), simulated({"sam": 0.02}, noise=0.01))
+    desk.claim(desk.test())
+    finding = desk.judged().tests[0]
+    assert finding.verdict == "undecided"
+    beyond = finding.effect.estimate - 0.01
+    needed = int(finding.seeds_needed)
+    assert power(finding.effect.sd, beyond, needed) >= 0.8
+    assert power(finding.effect.sd, beyond, needed - 1) < 0.8 or needed == 4
+    # 2 models x 2 arms x 60 s on 2 workers are 2 minutes a seed.
+    assert finding.minutes_needed == pytest.approx(2 * (needed - 3))
+
+
+def test_json_has_the_promised_fields_and_numbers_in_the_unit_of_the_metric(desk):
+    desk.fill(desk.suite(12), simulated({"sam": 0.05}))
+    desk.claim(desk.test())
+    judgement = desk.judged()
+    content = json.loads(json_text([judgement]))
+    assert list(content) == ["claims"]
+    (claim,) = content["claims"]
+    assert list(claim)[:8] == ["name", "source", "verdict", "interval", "n", "scale", "criterion", "rerun"]
+    low, high = claim["interval"]
+    assert 0.03 < low < claim["estimate"] < high < 0.07
+    assert (claim["n"], claim["verdict"], claim["complete"]) == (12, "holds", True)
+    assert claim["scale"] == "2 models of 0.10M parameters, arithmetic, 20 steps"
+    command = f"optbench run {desk.root / 'toy.yaml'} --only optimizer=sam,optimizer=adamw"
+    assert claim["rerun"] == {"command": command, "minutes": 24.0}  # 48 cells of a minute on two workers
+    assert claim["tests"][0]["minus"] == {"optimizer": "adamw"}
+
+
+def test_without_records_a_claim_is_undecided_and_says_what_to_run(desk):
+    desk.suite(12)
+    desk.claim(desk.test())
+    (claim,) = json.loads(json_text([desk.judged()]))["claims"]
+    assert (claim["verdict"], claim["interval"], claim["n"], claim["reason"]) == ("undecided", None, 0, "no records")
+    assert claim["rerun"]["minutes"] is None
+    assert claim["rerun"]["command"].startswith("optbench run ")
+
+
+def test_texts_of_files_are_shown_and_not_run(desk):
+    desk.suite(2)
+    path = desk.claim(desk.test())
+    path.write_text(path.read_text().replace("quotation: better", 'quotation: "<b>|x\\e[31m"'))
+    judgement = desk.judged()
+    assert "\x1b" not in table_text([judgement]) + markdown_text([judgement])
+    assert r"\<b\>\|x" in markdown_text([judgement])
+
+
+def test_a_command_is_one_line(desk):
+    desk.suite(2)
+    desk.claim(desk.test())
+    judgement = desk.judged()
+    assert any(line.endswith(judgement.rerun.command) for line in table_text([judgement], width=60).splitlines())
+
+
+def test_every_table_says_what_a_verdict_speaks_of(desk):
+    desk.fill(desk.suite(3), simulated({}))
+    desk.claim(desk.test())
+    judgements = [desk.judged()]
+    for text in (" ".join(table_text(judgements).split()), markdown_text(judgements)):
+        assert "speaks of the scale in its row and of no other" in text
+        assert "2 models of 0.10M parameters" in text
+
+
+def test_intervals_cover_the_truth(desk):
+    """At n = 3, with noise of seeds: 95 of 100, by the pairing that cancels what seeds share."""
+    suite = desk.suite(3)
+    desk.claim(desk.test())
+    claims, covered = load_claims([desk.root / "claims"]), []
+    for world in range(60):
+        for cell in suite.cells():
+            shared = stream(cell.seed, f"{world} {cell.arm.model}").normal(0.0, SEED_NOISE)
+            own = stream(cell.seed, f"{world} {cell.arm.name}").normal(0.0, 0.01)
+            desk.write(cell, {"accuracy": float(0.5 + shared + own + 0.02 * (cell.arm.optimizer == "sam"))})
+        effect = judge(claims, desk.store)[0].tests[0].effect
+        covered.append(effect.low < 0.02 < effect.high)
+    assert np.mean(covered) >= 0.88  # 60 worlds
