@@ -1,7 +1,7 @@
 """Archives: the records of suites as one line each, small enough to be committed as evidence.
 
-A line is the content of record.json and, under `panels`, what panels found, by their keys. Answers to
-questions, curves, tables and weights stay in the store. An archive is read where a store is.
+A line is the content of record.json and, under `panels`, what panels found, by their keys. Answers to questions, curves,
+tables and weights stay in the store, and so do the notes of single observed steps. An archive is read where a store is.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def _line(key: str, store: Store) -> str:
     if record is None:
         return ""
     content = record.content()
+    content["optimizer"].pop("observed", None)
     found = {path.parent.name for path in (store.folder(key) / PANELS).glob(f"*/{PANEL}")}
     panels = {panel: store.panel(key, panel) for panel in sorted(found)}
     if panels:

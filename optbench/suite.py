@@ -269,6 +269,20 @@ def _names(side: Side) -> dict[str, str]:
     return {axis: getattr(side, axis) for axis in type(side).model_fields if axis in side.model_fields_set}
 
 
+def _check_medium(specs: Mapping[str, Any], names: Mapping[str, str], places: Mapping[str, Place]) -> None:
+    """Raises UserError where the model, or the model of a strategy's probe, cannot read what the task is written in."""
+    medium = getattr(specs["task"], "medium", "text")
+    probe = getattr(getattr(specs["strategy"], "probe", None), "model", None)
+    readers = {"model": (names["model"], specs["model"])}
+    if probe is not None and probe.kind != "same":
+        readers["strategy"] = (f"the probe's model of {names['strategy']}", probe)
+    for axis, (name, model) in readers.items():
+        if (reads := getattr(model, "medium", "text")) != medium:
+            raise places[axis].problem(
+                f": {name} reads {reads}, and the task {names['task']} is {medium}: put them in suites of their own"
+            )
+
+
 @dataclass
 class _Arms:
     """Builds arms; a part that several arms share in the same form is checked once."""
@@ -300,6 +314,7 @@ class _Arms:
                 f": {names['strategy']} needs new examples, and the task {names['task']} cannot write any: give it a "
                 "`rewriter` with a local language model, or upsample instead"
             )
+        _check_medium(specs, names, places)
         base = changes.applied(self.training, "training", [self.overrides[index] for index in meet])
         training = _trained(base, 1)
         arms = []

@@ -29,6 +29,7 @@ LOADS_TORCH = {
     "optbench.models.generation",
     "optbench.models.head",
     "optbench.models.language_model",
+    "optbench.models.regressor",
     "optbench.models.roles",
     "optbench.optim.adam",
     "optbench.optim.build",

@@ -48,7 +48,7 @@ _SIMPLICITY: tuple[tuple[str, str, Direction, str], ...] = (
 _THEORY: tuple[tuple[str, str, Direction, str], ...] = (
     ("last_first_ratio", "ratio", "lower", "Step at which the last eigen-direction is learned over that of the first."),
     ("never_learned_directions", "directions", "lower", "Eigen-directions that are not learned in the run."),
-    ("learned_at", "steps", "lower", "Step at which an eigen-direction reaches half of what it comes to; 1 = largest."),
+    ("learned_at", "steps", "lower", "Step from which an eigen-direction stays above half of its optimum; 1 = largest."),
     ("plateau_error", "relative", "lower", "Largest error of a plateau's loss against the closed form of its saddle."),
     ("population_loss", "", "lower", "Loss over all sequences that the task could draw, at the end."),
 )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from optbench.models.families import Full, Nano
+from optbench.models.linear_attention import LinearAttention
 from optbench.models.pretrained import Pretrained
 from optbench.plugins import one_of, with_entry_points
 from optbench.spec import Spec
 
-MODELS: dict[str, type[Spec]] = with_entry_points("models", {"nano": Nano, "full": Full, "pretrained": Pretrained})
+MODELS: dict[str, type[Spec]] = with_entry_points(
+    "models", {"nano": Nano, "full": Full, "pretrained": Pretrained, "linear_attention": LinearAttention}
+)
 
 if TYPE_CHECKING:
     ModelSpec = Any
@@ -21,6 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "llama-nano": {"kind": "nano", "family": "llama"},
     "gemma-nano": {"kind": "nano", "family": "gemma3"},
     "qwen-nano": {"kind": "nano", "family": "qwen3"},
+    "linear-attention": {"kind": "linear_attention"},
     "phi-2": {"kind": "full", "family": "phi"},
     "llama-3.2-1b": {"kind": "full", "family": "llama"},
     "gemma-3-1b-pt": {"kind": "full", "family": "gemma3"},

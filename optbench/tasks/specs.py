@@ -8,6 +8,7 @@ from optbench.plugins import one_of, with_entry_points
 from optbench.spec import Spec
 from optbench.tasks.arithmetic import ArithmeticTask
 from optbench.tasks.gsm8k import Gsm8kTask
+from optbench.tasks.icl_regression import IclRegressionTask
 from optbench.tasks.jsonl import JsonlTask
 from optbench.tasks.mathinstruct import MathInstructTask
 from optbench.tasks.reasoning_gym import ReasoningGymTask
@@ -20,6 +21,7 @@ TASKS: dict[str, type[Spec]] = with_entry_points(
         "gsm8k": Gsm8kTask,
         "mathinstruct": MathInstructTask,
         "reasoning_gym": ReasoningGymTask,
+        "icl_regression": IclRegressionTask,
     },
 )
 
@@ -29,6 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "arithmetic": {"kind": "arithmetic"},
     "gsm8k": {"kind": "gsm8k"},
     "mathinstruct": {"kind": "mathinstruct"},
+    "icl-regression": {"kind": "icl_regression"},
     "word-problems": {"kind": "reasoning_gym"},
     "leg-counting": {"kind": "reasoning_gym", "problems": ["leg_counting"]},
 }
