@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+CURVLINOPS := curvlinops-for-pytorch backpack-for-pytorch einops einconv unfoldNd linear_operator opt_einsum
 
 .PHONY: help quick smoke real test lint bench clean smollm2
 
@@ -19,6 +20,8 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[real,test]"
+	# Reference for second derivatives in the tests. With its dependencies pip would fetch torchvision and another torch.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt $(CURVLINOPS)
 	touch $(READY)
 
 quick: $(READY)

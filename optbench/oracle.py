@@ -91,7 +91,7 @@ class Oracle:
         self.model = model
         self.batch = batch
         self.parameters = [p for p in model.module.parameters() if p.requires_grad]
-        self._losses = losses
+        self.losses = losses
         self._thirds = 0
         self._random_state: dict[str, Any] = {}
 
@@ -134,7 +134,7 @@ class Oracle:
                 outputs = self.model.outputs(part)
                 if keep:
                     outputs.retain_grad()
-                loss = self._losses(outputs, part.targets).sum() / self.batch.num_supervised
+                loss = self.losses(outputs, part.targets).sum() / self.batch.num_supervised
                 torch.autograd.backward(loss)
                 total = loss.detach() if total is None else total + loss.detach()
                 if keep:
@@ -155,7 +155,7 @@ class Oracle:
                     outputs = self.model.outputs(part)
                 leaf = outputs.detach().requires_grad_()
                 with torch.enable_grad():
-                    loss = self._losses(leaf, part.targets).sum() / self.batch.num_supervised
+                    loss = self.losses(leaf, part.targets).sum() / self.batch.num_supervised
                 kept.append(torch.autograd.grad(loss, leaf)[0])
                 total = loss.detach() if total is None else total + loss.detach()
         assert total is not None
@@ -168,7 +168,7 @@ class Oracle:
         total: Tensor | None = None
         with self._same_masks():
             for part in self.batch.parts:
-                loss = self._losses(self.model.outputs(part), part.targets).sum() / self.batch.num_supervised
+                loss = self.losses(self.model.outputs(part), part.targets).sum() / self.batch.num_supervised
                 total = loss if total is None else total + loss
         assert total is not None
         return total

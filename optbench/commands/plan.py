@@ -15,6 +15,10 @@ OVERHEAD = 1.5
 """Seconds of a cell that are not training: building model and data, answering questions, writing the record."""
 
 
+PER_PASS = 0.7e-3
+"""Seconds that a pass takes whatever its size: what the smallest models cost."""
+
+
 def plan(suite: Suite, store: Store) -> dict[str, Any]:
     """Cells, done, and for the runs that remain: steps, FLOPs of training (without probes), and seconds.
 
@@ -34,6 +38,7 @@ def plan(suite: Suite, store: Store) -> dict[str, Any]:
         row["cells"].append({"seed": cell.seed, "key": key, "done": cell.is_done(store)})
         flops[key], steps[key] = row["flops"], row["steps"]
         nominal[key] = row["flops"] / (NANO_PACE if arm.model_spec.is_small else FULL_PACE)
+        nominal[key] += PER_PASS * row["steps"] * float(arm.optimizer_spec.estimator.passes_per_step)
     cells = [cell for row in arms.values() for cell in row["cells"]]
     done = {cell["key"]: flops[cell["key"]] for cell in cells if cell["done"]}
     left = [key for key in flops if key not in done]

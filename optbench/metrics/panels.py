@@ -47,8 +47,14 @@ _SIMPLICITY: tuple[tuple[str, str, Direction, str], ...] = (
 
 _THEORY: tuple[tuple[str, str, Direction, str], ...] = (
     ("last_first_ratio", "ratio", "lower", "Step at which the last eigen-direction is learned over that of the first."),
+    ("delay_free_ratio", "ratio", "lower", "(t_D - t_2) / (t_2 - t_1) of the directions' learning times t."),
     ("never_learned_directions", "directions", "lower", "Eigen-directions that are not learned in the run."),
-    ("learned_at", "steps", "lower", "Step from which an eigen-direction stays above half of its optimum; 1 = largest."),
+    (
+        "learned_at",
+        "steps",
+        "lower",
+        "Step from which an eigen-direction stays above half of its optimum; 1 = largest.",
+    ),
     ("plateau_error", "relative", "lower", "Largest error of a plateau's loss against the closed form of its saddle."),
     ("population_loss", "", "lower", "Loss over all sequences that the task could draw, at the end."),
 )

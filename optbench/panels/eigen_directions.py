@@ -121,6 +121,9 @@ class Directions:
             notes["last_first_ratio"] = why
         else:
             result["last_first_ratio"] = ratio
+        undelayed = delay_free_ratio(times)
+        if np.isfinite(undelayed):
+            result["delay_free_ratio"] = undelayed
         return Findings(result, notes, {"alignments": self._table(steps, losses, aligned), "plateaus": plateaus})
 
     def _table(self, steps: np.ndarray, losses: np.ndarray, aligned: np.ndarray) -> pd.DataFrame:
@@ -153,6 +156,17 @@ def last_first_ratio(times: np.ndarray, total: int) -> tuple[float, str]:
     if np.isfinite(first):
         return float("nan"), f"left out: above {total / first:.3g}, the last direction was never learned"
     return float("nan"), "left out: the first direction was never learned"
+
+
+def delay_free_ratio(times: np.ndarray) -> float:
+    """(t_D - t_2) / (t_2 - t_1) of learning times [D]: how the later gaps compare with the first one.
+
+    The ratio t_D / t_1 falls with anything that holds up all directions alike at the start; this one does not change.
+    NaN for fewer than three directions, where one is never learned, and where the second is not later than the first.
+    """
+    if len(times) < 3 or not np.isfinite(times).all() or times[1] <= times[0]:
+        return float("nan")
+    return float((times[-1] - times[1]) / (times[1] - times[0]))
 
 
 def plateaus_of(steps: np.ndarray, losses: np.ndarray, times: np.ndarray, population: Population) -> pd.DataFrame:

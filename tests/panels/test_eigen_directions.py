@@ -11,6 +11,7 @@ from optbench.errors import UserError
 from optbench.panels.base import Subject
 from optbench.panels.eigen_directions import (
     EigenDirections,
+    delay_free_ratio,
     last_first_ratio,
     learned_for_good,
     plateaus_of,
@@ -177,3 +178,13 @@ def test_other_tasks_and_equal_eigenvalues_are_refused():
         start(CELL)
     with pytest.raises(UserError, match="some of the task are equal"):
         start(cell(task={"dims": 2, "spectrum": (0.5, 0.5)}, model={"dims": 2}))
+
+
+def test_the_delay_free_ratio_does_not_change_where_all_directions_wait_alike():
+    times = np.array([500.0, 900.0, 2000.0, 8100.0])
+    assert delay_free_ratio(times) == pytest.approx((8100 - 900) / (900 - 500))
+    assert delay_free_ratio(times + 1000) == delay_free_ratio(times)
+    assert last_first_ratio(times + 1000, 9999)[0] < 0.5 * last_first_ratio(times, 9999)[0]
+    assert np.isnan(delay_free_ratio(np.array([500.0, np.nan, 2000.0])))
+    assert np.isnan(delay_free_ratio(np.array([500.0, 400.0, 2000.0])))
+    assert np.isnan(delay_free_ratio(np.array([500.0, 900.0])))

@@ -1,0 +1,1 @@
+"""Curvature of the batch loss: products with the Hessian and its two parts, and what is read off them."""
