@@ -1,7 +1,8 @@
 """Archives: the records of suites as one line each, small enough to be committed as evidence.
 
-A line is the content of record.json and, under `panels`, what panels found, by their keys. Answers to questions, curves,
-tables and weights stay in the store, and so do the notes of single observed steps. An archive is read where a store is.
+A line is the content of record.json and, under `panels`, what panels found, by their keys. Answers to questions,
+curves, tables and weights stay in the store, and so do the notes of single observed steps. An archive is read where a
+store is.
 """
 
 from __future__ import annotations

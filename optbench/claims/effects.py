@@ -13,7 +13,7 @@ from scipy.special import stdtr
 
 from optbench.claims.claim import Comparison
 from optbench.metrics.columns import column
-from optbench.reports.frame import MISSING, cells_table, refuse_mixed, scored
+from optbench.reports.frame import MISSING, cells_table, metrics_of, refuse_mixed, scored
 from optbench.reports.pairs import Block, Pairs, complete_block, pairs_of, per_seed, singles_of, spread_of
 from optbench.reports.plans import minutes_per_seed
 from optbench.reports.stats import Array, half_width
@@ -30,7 +30,8 @@ class Effect:
     `low` and `high`: the 95% t interval over `n` seeds; NaN where there is none. `p`: one-sided, of the hypothesis that
     the true number does not pass the claimed bound. `pairs` counts the pairs of arms (arms, of a level) that the
     numbers are pooled over, `models` names their models. `minutes_per_seed` is what one more seed takes, measured.
-    `obstacle` says why there is no evidence, empty where there is.
+    `missing` counts the declared runs that have no number for want of a record, `undetermined` those that lack it for
+    good (`_undetermined`). `obstacle` says why there is no evidence, empty where there is; `p` is NaN then.
     """
 
     estimate: float
@@ -45,6 +46,8 @@ class Effect:
     arms: Sequence[int]
     diverged: int
     minutes_per_seed: float
+    missing: int
+    undetermined: int
     obstacle: str
 
 
@@ -73,19 +76,24 @@ def effect_of(test: Comparison, evidence: Evidence) -> Effect:
     """
     recorded = evidence.cells(test.suite)
     pairs = arms_of(test)
-    block = complete_block(scored(recorded), pairs, test.metric, arms=len(test.suite.arms))
+    pooled = scored(recorded)
+    block = complete_block(pooled, pairs, test.metric, arms=len(test.suite.arms))
     numbers = test.sign * per_seed(_values(test, block))
     counted = column(test.metric).counted
     estimate, sd = spread_of(numbers, counted=counted)
     n = len(numbers)
     width = float(half_width(sd, n))
     known = math.isfinite(width)
+    mine = recorded[recorded["arm"].isin(np.union1d(pairs.of, pairs.minus))].drop_duplicates("key")
+    without = mine[_lacks(mine, test.metric) & _lacks(pooled.loc[mine.index], test.metric)]
+    undetermined = _undetermined(test, without)
+    obstacle = _obstacle(test, mine, undetermined) or _obstacle_of(test, recorded, block, numbers, sd)
     return Effect(
         estimate=estimate,
         low=estimate - width if known else math.nan,
         high=estimate + width if known else math.nan,
         sd=sd,
-        p=_p_value(estimate - test.oriented(test.claimed), sd, n),
+        p=math.nan if obstacle else _p_value(estimate - test.oriented(test.claimed), sd, n),
         n=n,
         seeds_declared=block.seeds_declared,
         pairs=len(block.pairs),
@@ -95,7 +103,9 @@ def effect_of(test: Comparison, evidence: Evidence) -> Effect:
         minutes_per_seed=minutes_per_seed(
             recorded, np.union1d(pairs.of, pairs.minus), workers=test.suite.execution.workers
         ),
-        obstacle=_obstacle(test, recorded, pairs, block, numbers, sd),
+        missing=len(without) - len(undetermined),
+        undetermined=len(undetermined),
+        obstacle=obstacle,
     )
 
 
@@ -126,15 +136,40 @@ def _p_value(beyond: float, sd: float, n: int) -> float:
     return float(stdtr(n - 1, -beyond * math.sqrt(n) / sd))
 
 
-def _obstacle(test: Comparison, recorded: pd.DataFrame, pairs: Pairs, block: Block, numbers: Array, sd: float) -> str:
-    """Why the records are no evidence, in words; empty where they are."""
-    known = column(test.metric)
-    mine = recorded[recorded["arm"].isin(np.union1d(pairs.of, pairs.minus))]
+def _undetermined(test: Comparison, without: pd.DataFrame) -> pd.DataFrame:
+    """Which of the runs `without` the metric lack it for good: their panel looked and could not determine it, or could
+    not look, since the run diverged. Such runs are not missing at random, and what the others say is not their word.
+    """
+    family = column(test.metric).panel
+    found = [name for name in metrics_of(without) if family and column(name).panel == family]
+    looked = (without["outcome"] == "completed") & without[found].notna().any(axis=1)
+    return without[looked | ((without["outcome"] == "diverged") & bool(family))]
+
+
+def _obstacle(test: Comparison, mine: pd.DataFrame, undetermined: pd.DataFrame) -> str:
+    """Why the runs of the declared arms are no evidence, in words; empty where they are."""
     if (mine["outcome"] == MISSING).all():
         return "no records"
+    family = column(test.metric).panel
+    if not len(undetermined):
+        nothing = family and _lacks(mine, test.metric).all()
+        return f"no record has {test.metric}, which the panel {family} finds" if nothing else ""
+    recorded = int(mine["outcome"].isin(["completed", "diverged"]).sum())
+    diverged = int((undetermined["outcome"] == "diverged").sum())
+    where = f"it is left out where the panel {family} cannot determine it; see their notes"
+    aside = [where] if diverged < len(undetermined) else []
+    aside += [f"{diverged} diverged"] if diverged else []
+    return f"{test.metric} does not exist at {len(undetermined)} of {recorded} runs ({'; '.join(aside)})"
+
+
+def _lacks(cells: pd.DataFrame, metric: str) -> pd.Series:
+    return cells.reindex(columns=[metric])[metric].isna()
+
+
+def _obstacle_of(test: Comparison, recorded: pd.DataFrame, block: Block, numbers: Array, sd: float) -> str:
+    """Why the numbers are no evidence, in words; empty where they are."""
+    known = column(test.metric)
     if len(numbers) == 0:
-        if known.panel and (test.metric not in mine or mine[test.metric].isna().all()):
-            return f"no record has {test.metric}, which the panel {known.panel} finds"
         return f"no seed at which any pair of arms has {test.metric}"
     if known.measured and bool((block.used & recorded["contended"]).any()):
         return f"{test.metric} was measured beside other running cells; only --workers 1 gives evidence"

@@ -108,7 +108,7 @@ def _number(value: float) -> float | None:
 
 
 PROVISIONAL = "*"
-"""Marks the n of a claim whose declared records are not all there."""
+"""Marks the n of a claim whose numbers do not rest on all that was declared."""
 
 _AGAIN = "again"
 _HEADER = ("claim", "verdict", "effect [95% interval]", "n", "scale")
@@ -180,7 +180,14 @@ def _notes(judgements: Sequence[Judgement]) -> list[str]:
         f"{len(judgements)} claims read here (Holm).",
     ]
     if not all(judgement.is_complete for judgement in judgements):
-        notes.append(f"{PROVISIONAL}: some declared seeds or pairs of arms have no record yet; the verdict may change.")
+        effects = [finding.effect for judgement in judgements for finding in judgement.tests]
+        why = []
+        if any(effect.missing for effect in effects):
+            why.append("some declared runs have no record yet, or ran out of memory; the verdict may change")
+        if any(effect.undetermined for effect in effects):
+            why.append("some runs are there and do not have the metric; more records will not change that")
+        # What is left are times that were taken beside other cells, in an arm that has some taken alone.
+        notes.append(f"{PROVISIONAL}: {'. Or: '.join(why) or 'some declared seeds or pairs of arms do not enter'}.")
     return notes
 
 

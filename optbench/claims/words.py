@@ -65,6 +65,11 @@ def question_text(test: Comparison) -> str:
     return f"{test.metric} of {sides} {where} {test.threshold:g} by more than {_margin(test)}"
 
 
+def _is_no_effect(test: Comparison) -> bool:
+    """Whether the threshold is what no effect would give: a difference of 0, a ratio of 1; a level has none."""
+    return test.form != "level" and test.threshold == (1 if test.form == "ratio" else 0)
+
+
 def _margin(test: Comparison) -> str:
     return _with_unit(test, number_text(test, test.margin).removeprefix("+"))
 
@@ -90,10 +95,11 @@ def reason_of(finding: Finding) -> str:
         case Verdict.HOLDS:
             return f"all of the interval is {side} {claimed}"
         case Verdict.NO_EFFECT:
-            return f"all of the interval is within {_margin(test)} of {test.threshold:g}"
+            text = f"all of the interval is within {_margin(test)} of {test.threshold:g}"
+            return text if _is_no_effect(test) else f"at the threshold, within the margin: {text}"
         case Verdict.FAILS:
             text = f"all of the interval is {other} {claimed}"
-            if effect.high < test.oriented(test.threshold):
+            if effect.high < test.oriented(test.threshold) and _is_no_effect(test):
                 return f"{text}, and {other} {test.threshold:g}: the effect goes the other way"
             return text
     if effect.low > test.oriented(test.claimed):

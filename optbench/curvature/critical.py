@@ -12,37 +12,43 @@ from collections.abc import Callable
 
 FORWARDS = 9
 """At most this many forward passes, the one at the weights not counted."""
-PRECISION = 0.01
-"""The search ends with a bracket, or a change between two guesses, of this relative size."""
+PRECISION, ROUGHLY = 0.01, 0.05
+"""The search ends with a bracket, or a change between two guesses, of the first relative size; after all forward passes
+the second will do."""
 
 
 def critical_step(rise: Callable[[float], float], slope: float, *, guess: float) -> tuple[float | None, int]:
     """The smallest eta with rise(eta) > 0, and the number of times that `rise` was asked.
 
-    rise(eta) = L(w - eta g) - L(w) and slope = -g^T g < 0 its derivative at 0. None where no bracket was found.
+    rise(eta) = L(w - eta g) - L(w) and slope = -g^T g < 0 its derivative at 0. None where it was not found.
 
     rise(eta) / eta is a straight line on a quadratic, so its root is sought, which the first extrapolation hits there:
-    by the rule of false position between the last steps that fell and rose, each guess kept within a factor of 4 of
-    what is known.
+    by false position between the last steps that fell and rose, the height of an end that stays put being halved
+    (Illinois rule), each guess kept within a factor of 4 of what is known.
     """
     below, above = (0.0, slope), None
-    eta, asked, last = guess, 0, 0.0
-    while asked < FORWARDS:
-        asked += 1
+    eta, last, side = guess, 0.0, 0
+    for asked in range(1, FORWARDS + 1):
         height = rise(eta) / eta
-        side = (eta, height)
-        if not height > 0:
-            if not height <= 0:  # Not a number: far beyond any step worth taking.
-                above = (eta, float("inf"))
-            else:
-                below = side
+        if height <= 0:
+            if side < 0 and above is not None:
+                above = (above[0], above[1] / 2)
+            below, side = (eta, height), -1
         else:
-            above = side
-        last = eta
-        eta = _next(below, above)
-        if above is not None and (abs(eta - last) <= PRECISION * eta or above[0] - below[0] <= PRECISION * above[0]):
+            if side > 0:
+                below = (below[0], below[1] / 2)
+            # Not a number is far beyond any step worth taking.
+            above, side = (eta, height if height > 0 else float("inf")), 1
+        last, eta = eta, _next(below, above)
+        if above is not None and _width(below, above, last, eta) <= PRECISION:
             return eta, asked
-    return (None if above is None else eta), asked
+    found = above is not None and _width(below, above, last, eta) <= ROUGHLY
+    return (eta if found else None), FORWARDS
+
+
+def _width(below: tuple[float, float], above: tuple[float, float], last: float, eta: float) -> float:
+    """How well the root is known, relative to it: by the bracket, or by the last change of the guess."""
+    return min((above[0] - below[0]) / above[0], abs(eta - last) / eta)
 
 
 def _next(below: tuple[float, float], above: tuple[float, float] | None) -> float:

@@ -1,8 +1,9 @@
 """The algebraically largest eigenvalue of a symmetric matrix that can only be multiplied with.
 
 Lanczos with full reorthogonalisation, started anew from its best vectors whenever the basis is full (thick restart, Wu
-and Simon 2000). A basis as long as the number of products is plain Lanczos; a basis of four vectors converges like
-LOBPCG. Coefficients are float64 on the host; vectors have the type of the start.
+and Simon 2000). A basis as long as the number of products is plain Lanczos; a short one keeps the best half of its
+vectors at each restart and converges more slowly. Coefficients are float64 on the host; vectors have the type of the
+start.
 """
 
 from __future__ import annotations

@@ -64,8 +64,8 @@ class Prices:
     @classmethod
     def of(cls, mode: Mode, *, kept: bool, probes: int) -> Prices:
         """For exact products with graphs kept or not, or for finite differences."""
-        # Two corrections, gradient and second moment, and the losses; then three products for each of two directions.
-        once = 2 * 2 + 2 + (FORWARDS + 4) / 3
+        # Three corrections, gradient and second moment, and the losses; then three products for each of two directions.
+        once = 3 * 2 + 2 + (FORWARDS + 5) / 3
         if mode == "finite_difference":
             along = 2 * (2 + 5 / 3 + 2) + 2 / 3
             return cls(1.0, 4 / 3, 1 / 3 + 5 / 3, once + along + probes + 3)
@@ -147,7 +147,7 @@ class Look:
                 ritz,
                 lambda i: signs(stream(effort.seed, "sharpness/trace", i), ritz.vectors[0]),
                 probes=effort.probes,
-                at_once=1 if self._mode == "finite_difference" else 2,
+                at_once=1 if self._mode == "finite_difference" or effort.frugal else 2,
             )
             self._add("hessian_trace", value, error)
             self._add("hessian_trace_se", error)
@@ -201,9 +201,12 @@ class Look:
             p.grad = None
         size, here = norm(gradient), self._loss()
         self._note(loss=here, gradient_norm=size)
-        random = unit_(gaussian(stream(effort.seed, "sharpness/random"), gradient))
-        with shifted(parameters, views(random.mul_(effort.rho), parameters)):
-            self._add("sam_sharpness/random", self._loss() - here)
+        random = unit_(gaussian(stream(effort.seed, "sharpness/random"), gradient)).mul_(effort.rho)
+        with shifted(parameters, views(random, parameters)):
+            ahead = self._loss()
+        with shifted(parameters, views(random.neg_(), parameters)):
+            # Of both ends: along one alone the slope, a matter of chance, would hide the curvature.
+            self._add("sam_sharpness/random", (ahead + self._loss()) / 2 - here)
         del random
         if size == 0:
             self._note(left_out="the gradient is zero: it has no direction")
@@ -223,18 +226,25 @@ class Look:
         directions = [self._direction(name, gradient) for name in names]
         unexplained: dict[str, float] = {}
         found = splits(self._products, directions, abs(top))
-        for name, e, split in zip(names, directions, found, strict=True):
+        for name, e in zip(names, directions, strict=True):
+            split = found.pop(0)
             for word, number in split.numbers().items():
                 if word != "split_error" or not name:
                     self._add(word + name, number)
                 else:
                     self._note(split_error_preconditioned=number)
-            made = corrections(oracle, split, e, gradient, cotangent, rho)
+            parts = split.logit, split.functional
+            del split  # H e itself is not needed any more, and as large as the model.
+            made = corrections(oracle, parts, e, gradient, cotangent, rho)
+            small = corrections(oracle, parts, e, gradient, cotangent, rho / 10) if not name else None
+            del parts
             with shifted(oracle.parameters, views(e.mul_(rho), oracle.parameters)):
                 self._add("sam_sharpness" + name, self._loss() - here)
             for word, number in made.numbers.items():
                 self._add(word + name, number)
-            unexplained |= {word + name: rest for word, rest in made.unexplained.items()}
+            for word, number in small.numbers.items() if small else ():
+                self._add(f"{word}/tenth", number)
+            unexplained["fsam" + name] = made.unexplained
         return unexplained
 
     def _direction(self, name: str, gradient: Tensor) -> Tensor:
@@ -260,7 +270,7 @@ class Look:
         eta, asked = critical_step(rise, -(size**2), guess=self._effort.rho / size)
         self._note(critical_forwards=asked)
         if eta is None:
-            self._note(critical_sharpness="left out: no step that was tried raised the loss")
+            self._note(critical_sharpness="left out: the smallest step that raises the loss was not found")
         else:
             self._add("critical_sharpness", 2.0 / eta)
 

@@ -40,7 +40,7 @@ _TABLE = (
     Column("peak_bytes", "bytes", "lower", "Peak memory of the run.", measured=True),
     Column("train_seconds", "s", "lower", "Median time of a step, times the number of steps.", measured=True),
     Column("probe_seconds", "s", "lower", "Time of the strategy's probe.", measured=True),
-    Column("total_seconds", "s", "lower", "Time of the cell: probe, training and evaluation.", measured=True),
+    Column("total_seconds", "s", "lower", "Time of the cell: probe, training, evaluation and panels.", measured=True),
 )
 
 COLUMNS: dict[str, Column] = {column.name: column for column in (*_TABLE, *PANEL_COLUMNS)}

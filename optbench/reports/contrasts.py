@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from optbench.reports.pairs import complete_block, pairs_of, per_seed, spread_of
 from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.questions import QuestionDifferences
 from optbench.reports.sentences import planned_difference, sentence
-from optbench.reports.stats import ALPHA, half_width, holm, seeds_needed, t_p_value
+from optbench.reports.stats import ALPHA, half_width, half_width_all, holm, seeds_needed, t_p_value
 
 if TYPE_CHECKING:
     from optbench.store import Store
@@ -36,7 +37,8 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
     (seeds), pairs, pairs_declared, seeds_declared, over (in words), diverged (cells), contended,
     seeds_needed (for `planned`, at the level that Holm asks of the smallest p), planned (a difference, in the metric's
     unit), minutes_per_seed (of all declared pairs), minutes_needed (for the seeds that are missing to seeds_needed),
-    question_se (see `QuestionDifferences`), resolved, sentence.
+    question_se (see `QuestionDifferences`), low_all, high_all (the interval that counts this error too, see
+    `half_width_all`; infinite where it is unknown), resolved, sentence.
     """
     refuse_mixed(cells)
     pooled = scored(cells)
@@ -52,7 +54,7 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
 
 _COLUMNS = (
     "name metric estimate half_width low high sd p p_holm n pairs pairs_declared seeds_declared over diverged "
-    "contended seeds_needed planned minutes_per_seed minutes_needed question_se resolved sentence"
+    "contended seeds_needed planned minutes_per_seed minutes_needed question_se low_all high_all resolved sentence"
 ).split()
 
 
@@ -70,6 +72,9 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
     needed = seeds_needed(sd, planned, level=ALPHA / max(len(suite.contrasts), 1))
     minutes = minutes_per_seed(cells, np.concatenate([pairs.of, pairs.minus]), workers=suite.execution.workers)
     kept, marked = block.pairs, block.used
+    question_se = questions.standard_error(pairs.of[kept], pairs.minus[kept], block.seeds, metric=metric)
+    # An error of exactly 0 comes from a handful of questions answered alike: it is not known.
+    wider = float(half_width_all(sd, question_se or math.nan, n))
     return {
         "name": contrast.name,
         "metric": metric,
@@ -90,7 +95,9 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
         "planned": planned,
         "minutes_per_seed": minutes,
         "minutes_needed": minutes_needed(needed, n, minutes),
-        "question_se": questions.standard_error(pairs.of[kept], pairs.minus[kept], block.seeds, metric=metric),
+        "question_se": question_se,
+        "low_all": estimate - wider,
+        "high_all": estimate + wider,
         "resolved": False,
         "sentence": "",
     }

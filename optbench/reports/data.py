@@ -67,13 +67,12 @@ def _arm(row: Mapping[str, Any], metrics: list[str], ranked_by: str) -> dict[str
 
 
 def _contrast(row: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = _number(row["low"]), _number(row["high"])
     return {
         "name": row["name"],
         "metric": row["metric"],
         "estimate": _number(row["estimate"]),
         "half_width": _number(row["half_width"]),
-        "interval": None if low is None or high is None else [low, high],
+        "interval": _interval(row["low"], row["high"]),
         "p_holm": _number(row["p_holm"]),
         "n": row["n"],
         "pairs": row["pairs"],
@@ -81,6 +80,7 @@ def _contrast(row: Mapping[str, Any]) -> dict[str, Any]:
         "seeds_declared": row["seeds_declared"],
         "diverged": row["diverged"],
         "question_standard_error": _number(row["question_se"]),
+        "interval_all_questions": _interval(row["low_all"], row["high_all"]),
         "planned_difference": _number(row["planned"]),
         "seeds_needed": int(row["seeds_needed"]) if math.isfinite(row["seeds_needed"]) else None,
         "minutes_per_seed": _number(row["minutes_per_seed"]),
@@ -109,6 +109,10 @@ def _panel(table: PanelTable) -> dict[str, Any]:
             for place, (optimizer, strategy) in enumerate(table.mean.index)
         ],
     }
+
+
+def _interval(low: float, high: float) -> list[float] | None:
+    return [float(low), float(high)] if math.isfinite(low) and math.isfinite(high) else None
 
 
 def _number(value: float) -> float | None:

@@ -35,7 +35,8 @@ def cells_table(suite: Suite, store: Store) -> pd.DataFrame:
     Columns: arm (its place in `suite.arms`), name, model, task, strategy, optimizer, budget (as text), seed, key,
     outcome ("missing" where there is no record), probe (key of the strategy's, or empty), device_type, device,
     precision, contended, and one float column per metric, NaN where a record does not have it. The numbers are as
-    recorded: a diverged cell has no accuracy here.
+    recorded (a diverged cell has no accuracy here), except that total_seconds includes what the panels of the suite
+    took, which a record leaves out, since it is the same whatever looks at it.
     """
     places = {arm.name: place for place, arm in enumerate(suite.arms)}
     arms, seeds, contended = [], [], []
@@ -177,8 +178,12 @@ def by_arm_and_seed(cells: pd.DataFrame, values: pd.Series, *, arms: int, empty:
 
 
 def _numbers(record: Record, cell: Cell, store: Store) -> Iterator[tuple[str, float]]:
-    panels = (store.panel(cell.key, panel_key(panel)) for panel in cell.panels)
-    for block in (record.result, record.measured, *(found["result"] for found in panels if found is not None)):
+    panels = [store.panel(cell.key, panel_key(panel)) for panel in cell.panels]
+    looked = [found for found in panels if found is not None]
+    measured = dict(record.measured)
+    if "total_seconds" in measured:
+        measured["total_seconds"] += math.fsum(found.get("measured", {}).get("seconds", 0.0) for found in looked)
+    for block in (record.result, measured, *(found["result"] for found in looked)):
         for name, value in block.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 yield name, value

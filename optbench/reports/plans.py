@@ -12,8 +12,8 @@ from optbench.reports.stats import Array
 def minutes_per_seed(cells: pd.DataFrame, arms: Array, *, workers: int) -> float:
     """The minutes that one more seed of the arms at the places `arms` takes; NaN where no time was recorded.
 
-    The mean total_seconds of the cells that are there (probe, training and evaluation), times the number of cells that
-    a seed has, over the number of workers. Arms of the same content are one run, and counted once.
+    The mean total_seconds of the cells that are there (probe, training, evaluation, panels), times the number of cells
+    that a seed has, over the number of workers. Arms of the same content are one run, and counted once.
     """
     if "total_seconds" not in cells or not cells["total_seconds"].notna().any():
         return math.nan

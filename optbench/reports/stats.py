@@ -33,6 +33,15 @@ def half_width(sd: Any, n: Any) -> Array:
     return width
 
 
+def half_width_all(sd: Any, question_se: Any, n: Any) -> Array:
+    """The half-width of the interval for all questions that could be asked, elementwise, and not only for those asked.
+
+    t(0.975, n - 1) * sqrt(sd^2 / n + question_se^2). Infinite also where the standard error over questions is unknown.
+    The two errors share the chance in single answers, so this is too wide rather than too narrow.
+    """
+    return half_width(np.hypot(sd, np.asarray(question_se, float) * np.sqrt(n)), n)
+
+
 def t_interval(values: Sequence[float] | Array) -> tuple[float, float]:
     """The mean of `values` and the half-width of its 95% interval; (NaN, inf) where there are none."""
     numbers = np.asarray(values, float)
@@ -149,15 +158,18 @@ def supported_as_best(values: Array, *, higher: bool) -> Array:
     """Which rows may be set in bold, a stronger claim than a tie with the best.
 
     Such a row is not resolved from the best, has a better mean than every row that is, and is itself resolved from one
-    of those: so nothing is bold for want of data alone. Tests as in `not_resolved_from_best`. With one seed there is
-    no such row.
+    of those: so nothing is bold for want of data alone. With one seed there is no such row.
+
+    Here two rows are compared that both were chosen by the data, which may be any two of the k: the level is
+    5% / (k (k - 1) / 2), two-sided. Where no row differs from any other, something is bold with a chance of at most
+    5%, and of 3% in simulations of 7 rows at 5 seeds and of 21 rows at 12; with 5% / (k - 1) it was 10% and 21%.
     """
     scores, comparable = _comparable(values, higher=higher)
     tied = not_resolved_from_best(values, higher=higher)
     beaten: Array = comparable & ~tied
     if not beaten.any():
         return beaten
-    better = _better(scores[tied], scores[beaten], level=ALPHA / (int(comparable.sum()) - 1))
+    better = _better(scores[tied], scores[beaten], level=ALPHA / math.comb(int(comparable.sum()), 2))
     above = np.nanmean(scores[tied], axis=1) > np.nanmean(scores[beaten], axis=1).max()
     tied[tied] = np.any(better, axis=1) & above
     return tied

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from optbench.claims.rendering import table_text
 from optbench.rng import stream
 
 SPREAD = {"phi-nano": 1.0, "llama-nano": 3.0}
@@ -110,6 +111,59 @@ def test_why_there_is_no_evidence(desk, values, test, reason):
     assert (finding.verdict, finding.effect.obstacle) == ("undecided", reason)
 
 
+def test_runs_that_never_come_to_have_the_metric_leave_the_test_undecided(desk):
+    """Where the slowest runs have no ratio, those that are left would say that it fell."""
+    suite = desk.suite(seeds=8)
+    desk.claim(desk.test(metric="last_first_ratio", joint="over: {optimizer: adamw}", where="below: 1", margin=0.05))
+
+    def found(cell):
+        ratio = {"last_first_ratio": (10.0 if cell.arm.optimizer == "adamw" else 5.0) + 0.1 * value(cell)}
+        censored = cell.arm.optimizer == "sam" and cell.seed < 3
+        return {"never_learned_directions": float(censored), **({} if censored else ratio)}
+
+    desk.fill(suite, found)
+    judgement = desk.judged()
+    (finding,) = judgement.tests
+    assert (finding.verdict, judgement.verdict, finding.effect.undetermined) == ("undecided", "undecided", 6)
+    assert finding.effect.obstacle == (
+        "last_first_ratio does not exist at 6 of 32 runs (it is left out where the panel eigen_directions cannot "
+        "determine it; see their notes)"
+    )
+    assert math.isnan(finding.p)  # and the family of Holm is no smaller for it
+    text = table_text([judgement], width=300)
+    assert "some runs are there and do not have the metric" in text and "no record yet" not in text
+
+
+def test_a_panel_that_did_not_look_yet_or_looked_at_other_arms_is_no_censoring(desk):
+    suite = desk.suite(seeds=8)
+    desk.claim(desk.test(metric="last_first_ratio", joint="over: {optimizer: adamw}", where="below: 1", margin=0.05))
+
+    def found(cell):
+        if cell.seed == 0:
+            return {"test_loss": 0.1}
+        if cell.arm.optimizer == "functional_sam":
+            return {"never_learned_directions": 1.0}
+        ratio = (10.0 if cell.arm.optimizer == "adamw" else 5.0) + 0.1 * value(cell)
+        return {"never_learned_directions": 0.0, "last_first_ratio": ratio}
+
+    desk.fill(suite, found)
+    judgement = desk.judged()
+    effect = judgement.tests[0].effect
+    assert (judgement.verdict, effect.n, effect.missing, effect.undetermined) == ("holds", 7, 4, 0)
+    assert "have no record yet" in table_text([judgement], width=300)
+
+
+def test_a_run_that_diverged_before_a_panel_could_look_leaves_the_test_undecided(desk):
+    suite = desk.suite(seeds=8)
+    desk.claim(desk.test(metric="learned", joint="", where="below: 9", margin=0.05))
+    desk.fill(suite, lambda cell: {"learned": value(cell)})
+    assert desk.judged().verdict == "holds"
+    cell = next(cell for cell in suite.cells() if cell.arm.optimizer == "sam")
+    desk.write(cell, {}, outcome="diverged")
+    assert desk.judged().verdict == "undecided"
+    assert desk.judged().tests[0].effect.obstacle == "learned does not exist at 1 of 16 runs (1 diverged)"
+
+
 def test_a_diverged_cell_has_no_finite_loss(desk):
     suite = desk.suite(seeds=3)
     desk.fill(suite, lambda cell: {"test_nll": value(cell)})
@@ -136,3 +190,7 @@ def test_times_taken_beside_other_cells_are_no_evidence(desk):
         assert "beside other running cells" in judgement.tests[0].effect.obstacle
     fill()
     assert desk.judged().verdict == "holds"
+    desk.write(suite.cells()[0], {}, measured={"step_seconds": 9.0}, contended=True)
+    judgement = desk.judged()
+    assert (judgement.verdict, judgement.tests[0].effect.n) == ("holds", 3)
+    assert "*: some declared seeds or pairs of arms do not enter." in table_text([judgement], width=300)

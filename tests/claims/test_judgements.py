@@ -9,6 +9,7 @@ import pytest
 from optbench.claims.claim import load_claims
 from optbench.claims.evaluation import judge
 from optbench.claims.rendering import json_text, markdown_text, table_text
+from optbench.claims.words import reason_of
 from optbench.reports.stats import power
 from optbench.rng import stream
 
@@ -42,6 +43,34 @@ def test_a_known_effect_gets_its_verdict(desk, gain, where, seeds, verdict):
     desk.fill(desk.suite(seeds), simulated({"sam": gain}))
     desk.claim(desk.test(where=where))
     assert desk.judged().verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("joint", "where", "margin", "gain", "verdict", "reason"),
+    [
+        ("minus: {optimizer: adamw}", "above: 0", 0.01, 0.0, "no effect beyond the margin", "all of the interval is"),
+        ("minus: {optimizer: adamw}", "above: 0.05", 0.01, 0.05, "no effect beyond the margin", "at the threshold, wi"),
+        ("", "above: 0.5", 0.04, 0.0, "no effect beyond the margin", "at the threshold, within the margin: all of the"),
+        ("over: {optimizer: adamw}", "above: 1", 0.1, 0.0, "no effect beyond the margin", "all of the interval is wi"),
+        ("over: {optimizer: adamw}", "above: 2", 0.1, 0.5, "no effect beyond the margin", "at the threshold, within "),
+        ("over: {optimizer: adamw}", "above: 6", 0.5, 0.5, "fails", "all of the interval is below 6.5"),
+    ],
+)
+def test_a_threshold_that_is_no_null_effect_is_not_called_one(desk, joint, where, margin, gain, verdict, reason):
+    draws = simulated({"sam": gain})
+    desk.fill(desk.suite(12), lambda cell: draws(cell) - stream(cell.seed, cell.arm.model).normal(0.0, SEED_NOISE))
+    desk.claim(desk.test(joint=joint, where=where, margin=margin))
+    finding = desk.judged().tests[0]
+    assert finding.verdict == verdict
+    assert reason_of(finding).startswith(reason)
+    assert "other way" not in reason_of(finding)
+
+
+def test_a_choice_that_holds_unadjusted_makes_a_contradicted_claim_underdetermined(desk):
+    desk.fill(desk.suite(12), simulated({"functional_sam": 0.05}))
+    desk.claim(desk.test(), choices=CHOICE.format(indent(desk.test(of="functional_sam"), "    ")))
+    judgement = desk.judged()
+    assert (judgement.tests[0].verdict, judgement.verdict) == ("no effect beyond the margin", "underdetermined")
 
 
 def test_both_tests_must_hold(desk):

@@ -10,7 +10,7 @@ from optbench.curvature.applies import check, evaluating
 from optbench.curvature.critical import FORWARDS, critical_step
 from optbench.curvature.directions import preconditioned, second_moment, unit_
 from optbench.curvature.exact import Exact
-from optbench.curvature.split import Split, corrections, splits
+from optbench.curvature.split import Split, corrections, made_of, splits
 from optbench.curvature.vectors import flat, norm
 from optbench.errors import UserError
 
@@ -53,11 +53,11 @@ def test_shares_are_those_of_their_equations():
     assert numbers == pytest.approx(
         {"logit_share": 0.75, "functional_share": 0.25, "logit_projection": 0.9, "split_error": 0.0}
     )
-    share, rest = Split(logit, logit, functional).made_of(torch.tensor([6.0, -6.0]).double())
+    share, rest = made_of(torch.tensor([6.0, -6.0]).double(), logit, functional)
     assert share == pytest.approx(0.5)
     assert rest == pytest.approx(0.0, abs=1e-7)
     three = [torch.tensor(v).double() for v in ([2.0, 0.0, 0.0], [0.0, 5.0, 0.0], [3.0, 0.0, 4.0])]
-    share, rest = Split(three[0], three[0], three[1]).made_of(three[2])
+    share, rest = made_of(three[2], three[0], three[1])
     assert (share, rest) == pytest.approx((1.0, 0.8))
 
 
@@ -70,12 +70,49 @@ def test_the_split_adds_up_and_small_shifts_are_made_of_their_parts():
     (split,) = splits(Exact(oracle), [e], None)
     assert split.numbers()["split_error"] < 1e-12
     before = [p.detach().clone() for p in module.parameters()]
-    made = corrections(oracle, split, e, gradient, taken.cotangent, 1e-6)
+    made = corrections(oracle, (split.logit, split.functional), e, gradient, taken.cotangent, 1e-6)
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
     # In the limit SAM adds both parts in full, and Functional-SAM the functional part alone.
     assert made.numbers["sam_logit_share"] == pytest.approx(split.numbers()["logit_share"], abs=1e-4)
     assert made.numbers["fsam_logit_share"] < 1e-4
-    assert max(made.unexplained.values()) < 1e-3
+    assert made.unexplained < 1e-3
+
+
+def test_what_sam_adds_at_a_large_shift_is_cotangent_and_jacobian_and_nothing_else():
+    module, rho = support.TinyLM(), 0.3
+    oracle = support.oracle(module)
+    taken = oracle.gradient(keep=True)
+    gradient = flat([p.grad for p in oracle.parameters])
+    e = gradient / norm(gradient)
+    (split,) = splits(Exact(oracle), [e], None)
+    made = corrections(oracle, (split.logit, split.functional), e, gradient, taken.cotangent, rho)
+    moved = support.TinyLM()
+    start = 0
+    with torch.no_grad():
+        for p in moved.parameters():
+            p += rho * e[start : start + p.numel()].view_as(p)
+            start += p.numel()
+    (part,) = oracle.batch.parts
+    outputs = support.Plainly(moved).outputs(part)
+    there = outputs.detach().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(there, part.targets)
+    changed = torch.autograd.grad(loss, there)[0] - taken.cotangent[0]
+    logit = flat(torch.autograd.grad(outputs, list(moved.parameters()), changed, retain_graph=True))
+    functional = flat(torch.autograd.grad(outputs, list(moved.parameters()), taken.cotangent[0])) - gradient
+    expected = norm(logit) / (norm(logit) + norm(functional))
+    assert made.numbers["sam_logit_share"] == pytest.approx(expected, abs=1e-10)
+    # Far from what second order says, or the test would not tell the two apart.
+    assert abs(expected - split.numbers()["logit_share"]) > 0.01
+
+
+@pytest.mark.parametrize("power", [2, 3, 5, 11])
+@pytest.mark.parametrize("guess", [1e-3, 0.1, 3.0])
+def test_the_critical_step_is_right_or_left_out(power, guess):
+    found, asked = critical_step(lambda eta: -eta + eta**power, -1.0, guess=guess)
+    assert asked <= FORWARDS
+    assert found is None or found == pytest.approx(1.0, abs=0.06)
+    if power == 2 or (guess == 0.1 and power <= 5):
+        assert found is not None
 
 
 def test_the_preconditioner_comes_from_equal_groups_of_the_batch():

@@ -23,6 +23,7 @@ ALONG = ["logit_share", "functional_share", "logit_projection", "sam_logit_share
 COLUMNS = {
     *("hessian_top", "hessian_top_residual", "ggn_top", "ggn_top_residual", "hessian_trace", "hessian_trace_se"),
     *("sam_sharpness", "sam_sharpness/preconditioned", "sam_sharpness/random", "critical_sharpness", "split_error"),
+    *("sam_logit_share/tenth", "fsam_logit_share/tenth"),
     *("sharpness_cost", *ALONG, *(f"{name}/preconditioned" for name in ALONG)),
 }
 TASK = {"kind": "arithmetic", "train": 96, "validation": 8, "test": 8}
@@ -185,14 +186,14 @@ if sys.argv[1] == "adamw":
         optimizer.step(t.Oracle(of.model, of.task.losses, batch))
 else:
     base = peak()
-    t.find(of, mode=sys.argv[1], hessian_products=8, ggn_products=4, probes=2)
+    t.find(of, mode=sys.argv[1], hessian_products=8, ggn_products=4, probes=6)
 weights = sum(p.numel() * 4 for p in of.model.module.parameters()) // 1024
 print(peak() - base + weights)
 """
 
 
 @pytest.mark.slow
-def test_memory_stays_within_twice_that_of_adamw():
+def test_memory_stays_within_two_and_a_half_times_that_of_adamw():
     """Peaks above what was there before, the weights counted in; a process each, for a peak never falls."""
     here = Path(__file__).parent
     code = WATCHED.format(paths=[str(here), str(here.parent)])
@@ -200,5 +201,5 @@ def test_memory_stays_within_twice_that_of_adamw():
     for what in ("adamw", "exact", "finite_difference"):
         done = subprocess.run([sys.executable, "-c", code, what], capture_output=True, text=True, check=True)
         found[what] = int(done.stdout)
-    assert found["exact"] <= 2 * found["adamw"], found
-    assert found["finite_difference"] <= 2 * found["adamw"], found
+    assert found["exact"] <= 2.5 * found["adamw"], found
+    assert found["finite_difference"] <= 2.5 * found["adamw"], found

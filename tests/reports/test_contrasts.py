@@ -240,6 +240,21 @@ def test_a_diverged_model_is_wrong_about_every_question(bench):
     assert only(bench, suite)["question_se"] == pytest.approx(np.std([0, 1] * 10, ddof=1) / math.sqrt(20))
 
 
+def test_programs_read_the_interval_for_all_questions_where_the_answers_are_there(bench):
+    suite = bench.suite(seeds=3, contrasts=[bench.contrast("muon", "adamw")])
+    for cell in suite.cells():
+        own = stream(cell.seed, cell.arm.optimizer).random(50) < (0.7 if cell.arm.optimizer == "muon" else 0.5)
+        bench.write(cell, float(own.mean()), correct=own.tolist())
+    row = only(bench, suite)
+    wider = 4.302653 * math.hypot(row["sd"] / math.sqrt(3), row["question_se"])
+    (contrast,) = json.loads(render(suite, bench.store, "json"))["contrasts"]
+    assert contrast["interval_all_questions"] == pytest.approx([row["estimate"] - wider, row["estimate"] + wider])
+    assert contrast["interval"][0] > contrast["interval_all_questions"][0]
+    bench.fill(suite, lambda cell: 0.5 + 0.01 * cell.seed * (cell.arm.optimizer == "muon"), correct=[True] * 4)
+    (contrast,) = json.loads(render(suite, bench.store, "json"))["contrasts"]
+    assert contrast["interval"] is not None and contrast["interval_all_questions"] is None
+
+
 def test_questions_that_differ_are_not_paired(bench):
     suite = bench.suite(contrasts=[bench.contrast("muon", "adamw")])
     adamw, muon = suite.cells()

@@ -3,6 +3,9 @@
 A simulated cell answers questions of different difficulty. The chance of a right answer moves with a seed noise that
 both arms share (order of the data, initial weights), with noise of the arm's own, and with the effect that is to be
 found. Everything below is in fractions: 0.05 are 5 points.
+
+In most worlds the answers to questions are drawn anew for each arm and seed. In the last one an arm finds a question
+hard or easy at every seed alike, so that other questions would give another difference.
 """
 
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from scipy import stats as reference
 
 from optbench.reports.contrasts import contrasts_of
 from optbench.reports.frame import AXES
-from optbench.reports.stats import half_width, holm, power, seeds_needed, t_p_value
+from optbench.reports.stats import half_width, half_width_all, holm, power, seeds_needed, t_p_value
 from optbench.rng import stream
 
 BATCH = 20
@@ -31,9 +34,10 @@ class World:
 
 
 SEEDS_DOMINATE = World(shared=0.05, own=0.06, questions=512)
-QUESTIONS_DOMINATE = World(shared=0.05, own=0.005, questions=64)
+ANSWERS_DOMINATE = World(shared=0.05, own=0.005, questions=64)
+"""Chance in single answers: binomial noise, independent over arms and seeds, as if all questions were alike to arms."""
 PAIRED = World(shared=0.05, own=0.003, questions=0)
-WORLDS = pytest.mark.parametrize("world", [SEEDS_DOMINATE, QUESTIONS_DOMINATE], ids=["seeds", "questions"])
+WORLDS = pytest.mark.parametrize("world", [SEEDS_DOMINATE, ANSWERS_DOMINATE], ids=["seeds", "single answers"])
 
 
 def chances(world, rng, seeds, *, effect, arms=2):
@@ -177,3 +181,31 @@ def test_the_seeds_that_a_plan_asks_for_resolve_the_difference():
     # What is planned from a spread that was itself estimated is right on the whole, and rough in each case.
     _, pilot, _ = in_short(draws_of(world, 6, effect=0.01, replications=400, name="pilot"))
     assert needed / 2 <= np.median([seeds_needed(spread, 0.01) for spread in pilot]) <= 2 * needed
+
+
+def fixed_by_question(seeds, *, spread=0.2, asked=64, effect=0.01, replications=4000):
+    """The second arm less the first, where each arm's chance moves by `spread` from question to question, at all seeds
+    alike: differences [replications, seeds], their standard errors over questions, and the true effects on the
+    questions that were asked. Chances stay so far from 0 and 1 that noise of seeds moves all of them alike.
+    """
+    rng, parts = stream(seeds, "fixed by question"), []
+    for _ in range(replications // 500):
+        difficulty = rng.uniform(0.25, 0.75, size=(500, 1, asked))
+        chance = np.clip(difficulty + rng.normal(0, spread, size=(500, 2, asked)), 0.1, 0.9)
+        chance[:, 1] += effect
+        moved = rng.normal(0, 0.02, size=(500, 1, seeds)) + rng.normal(0, 0.005, size=(500, 2, seeds))
+        right = rng.random((500, 2, seeds, asked), dtype=np.float32) < chance[:, :, None] + moved[..., None]
+        differences = right[:, 1].astype(np.int8) - right[:, 0]
+        error = differences.mean(axis=1).std(axis=1, ddof=1) / asked**0.5
+        parts.append((differences.mean(axis=2), error, (chance[:, 1] - chance[:, 0]).mean(axis=1)))
+    return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize(("seeds", "below"), [(3, 0.95), (5, 0.92), (12, 0.82)])
+def test_the_interval_is_about_the_questions_asked_and_the_wider_one_about_all(seeds, below):
+    differences, error, asked = fixed_by_question(seeds)
+    mean, sd = differences.mean(axis=1), differences.std(axis=1, ddof=1)
+    sd = np.where(sd > 0, sd, np.nan)
+    assert 0.93 <= (np.abs(mean - asked) <= half_width(sd, seeds)).mean() <= 0.97
+    assert (np.abs(mean - 0.01) <= half_width(sd, seeds)).mean() < below
+    assert (np.abs(mean - 0.01) <= half_width_all(sd, error, seeds)).mean() >= 0.95

@@ -1,5 +1,6 @@
 """Records as tables."""
 
+import json
 import math
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from optbench.errors import UserError
 from optbench.metrics.columns import COLUMNS, column, worst
+from optbench.panels.base import panel_key
 from optbench.reports.frame import arms_table, cells_table, metrics_of, scored
 from optbench.reports.stats import t_interval
+from optbench.store import PANEL, PANELS
 from optbench.suite import load_suite
 
 
@@ -162,3 +165,41 @@ def test_records_of_another_source_of_a_plugin_are_not_found(bench, tmp_path, mo
     assert cells_table(load_suite("suite.yaml"), bench.store)["outcome"].tolist() == ["completed", "completed"]
     (tmp_path / "my_opt.py").write_text("class MyOpt:\n    beta = 0.9\n")
     assert cells_table(load_suite("suite.yaml"), bench.store)["outcome"].tolist() == ["completed", "missing"]
+
+
+def test_the_time_of_a_cell_includes_what_the_panels_of_the_suite_took(desk_of_panels):
+    table = cells_table(*desk_of_panels(seconds={0: 30.0, 1: None}))
+    assert table["total_seconds"].tolist() == [90.0, 60.0]
+    assert table["learned"].tolist()[0] == 0.5 and math.isnan(table["learned"].iloc[1])
+
+
+@pytest.fixture
+def desk_of_panels(bench, tmp_path):
+    """Two seeds of a minute each, with findings of a panel that took so long; None: it did not look yet."""
+
+    def build(seconds):
+        path = tmp_path / "looked.yaml"
+        path.write_text(LOOKED)
+        suite = load_suite(path)
+        for cell in suite.cells():
+            bench.write(cell, measured={"total_seconds": 60.0})
+            if seconds[cell.seed] is not None:
+                folder = bench.store.folder(cell.key) / PANELS / panel_key(cell.panels[0])
+                folder.mkdir(parents=True)
+                found = {"result": {"learned": 0.5}, "measured": {"seconds": seconds[cell.seed]}}
+                (folder / PANEL).write_text(json.dumps(found))
+        return suite, bench.store
+
+    return build
+
+
+LOOKED = """
+name: looked
+models: [phi-nano]
+tasks: [arithmetic]
+strategies: [uniform]
+optimizers: [adamw]
+budget: {steps: 20}
+seeds: 2
+panels: [simplicity]
+"""

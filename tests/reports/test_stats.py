@@ -9,6 +9,7 @@ from scipy import stats as reference
 from optbench.reports.stats import (
     balanced_block,
     half_width,
+    half_width_all,
     holm,
     not_resolved_from_best,
     power,
@@ -138,6 +139,21 @@ def test_the_tie_group_holds_the_truly_best_row():
         for _ in range(1500)
     ]
     assert np.mean(held) >= 0.965
+
+
+@pytest.mark.parametrize(("rows", "seeds"), [(7, 5), (21, 12)])
+def test_where_no_row_differs_something_is_bold_in_few_tables(rows, seeds):
+    rng = stream(rows, "bold")
+    shared = rng.normal(size=(1500, 1, seeds))
+    tables = shared + rng.normal(size=(1500, rows, seeds))
+    # Two standard errors of 1500 tables above 5%; 3% expected.
+    assert np.mean([supported_as_best(table, higher=True).any() for table in tables]) <= 0.06
+
+
+def test_the_interval_for_all_questions_adds_their_error_to_that_of_the_seeds():
+    expected = reference.t.ppf(0.975, 4) * math.hypot(0.03 / math.sqrt(5), 0.02)
+    assert float(half_width_all(0.03, 0.02, 5)) == pytest.approx(expected)
+    assert float(half_width_all(0.03, math.nan, 5)) == float(half_width_all(0.03, 0.02, 1)) == math.inf
 
 
 def test_lower_is_better_where_the_column_says_so():
