@@ -7,6 +7,7 @@ store is.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import uuid
@@ -118,25 +119,39 @@ def open_store(path: Path) -> Store:
 def write_archive(keys: Sequence[str], store: Store, target: Path) -> int:
     """Writes the records of these keys that are there, sorted by key, and says how many. What was there is replaced.
 
-    The file appears whole or not at all. Raises UserError where there is no record, for a record that names a path of
-    this machine, and for a target that is no *.jsonl.
+    The file appears whole or not at all, and so do the folders it needs. Raises UserError where there is no record, for
+    a record that names a path of this machine, and for a target that is no *.jsonl or cannot be written.
     """
     if target.suffix != SUFFIX:
         raise UserError(f"--to {target}: an archive is named *{SUFFIX}")
     lines = [line for key in sorted(set(keys)) if (line := _line(key, store))]
     if not lines:
         raise UserError(f"no records of these suites in {store.root}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    # Not Path.exists, which raises where a folder on the way may not be searched.
+    made = [folder for folder in target.parents if not os.path.lexists(folder)]
     temporary = target.with_name(f".{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{line}\n" for line in lines)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        _clear(temporary, made)
+        if isinstance(error, OSError):
+            raise UserError(f"--to {target}: cannot be written: {error.strerror or error}") from error
+        raise
     return len(lines)
+
+
+def _clear(temporary: Path, made: Sequence[Path]) -> None:
+    """Removes what a failed write left: its file, and the folders it made, innermost first, where they are empty."""
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+    for folder in made:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _line(key: str, store: Store) -> str:

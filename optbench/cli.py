@@ -120,11 +120,14 @@ def claims(
     *,
     results: Records = RESULTS,
     format: ClaimsText = "table",
+    details: Annotated[
+        bool, typer.Option("--details", help="Details of all claims, not of named files alone.")
+    ] = False,
 ) -> None:
     """Say of each claim whether it holds at the scale that was run, fails, or is undecided."""
     from optbench.commands.claims import claims as judged
 
-    _print(judged(files or [CLAIMS], results, format, width=_width()))
+    _print(judged(files or [CLAIMS], results, format, details=details, width=_width()))
 
 
 @app.command()

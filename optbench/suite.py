@@ -178,9 +178,11 @@ def load_suite(path: Path | str, overrides: Path | str = "") -> Suite:
     problems.raise_any()
 
     arms = _Arms(layers, training, budgets, problems).build(axes)
+    _check_panels(panels, arms, problems)
     problems.raise_any()
     name = fields.name or Path(path).stem
-    return Suite(name, fields.question, Path(path), arms, seeds, contrasts, fields.execution, panels, fields.ranked_by)
+    specs = [entry.spec for entry in panels]
+    return Suite(name, fields.question, Path(path), arms, seeds, contrasts, fields.execution, specs, fields.ranked_by)
 
 
 def _budgets(given: Node, problems: Problems) -> dict[str, tuple[Budget, Place]]:
@@ -217,7 +219,7 @@ def _overrides_file(path: Path | str, names: Mapping[str, Sequence[str]], proble
     return changes.parse(given, names, layer=1, problems=problems)
 
 
-def _panels(root: Node, problems: Problems) -> list[Any]:
+def _panels(root: Node, problems: Problems) -> list[Entry]:
     """The panels of the suite; two of one kind would have the same columns."""
     if "panels" not in root.value:
         return []
@@ -227,7 +229,18 @@ def _panels(root: Node, problems: Problems) -> list[Any]:
         if entry.spec.kind in kinds:
             problems.add(entry.node.place, f": there is a panel of the kind {entry.spec.kind!r} already")
         kinds.add(entry.spec.kind)
-    return [entry.spec for entry in found]
+    return found
+
+
+def _check_panels(panels: Sequence[Entry], arms: Sequence[Arm], problems: Problems) -> None:
+    """Notes every panel that cannot look at a task of the suite."""
+    for entry in panels:
+        reads = getattr(entry.spec, "medium", "any")
+        for arm in arms:
+            medium = getattr(arm.task_spec, "medium", "text")
+            if reads != "any" and not medium.startswith(reads):
+                what = f": the panel {entry.name} looks at tasks of {reads}, and the task {arm.task} is {medium}"
+                problems.add(entry.node.place, what)
 
 
 def _seeds(root: Node, fields: SuiteFields, problems: Problems) -> list[int]:

@@ -45,6 +45,11 @@ BAD = {
         11,
         "panels[0].lookz is unknown; did you mean looks?",
     ),
+    "panel for another kind of task": (
+        added("panels: [eigen_directions]\n"),
+        11,
+        "panels[0]: the panel eigen_directions looks at tasks of regression, and the task arithmetic is text",
+    ),
     "panel twice": (
         added("panels: [simplicity, {name: more, preset: simplicity, looks: 3}]\n"),
         11,

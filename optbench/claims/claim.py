@@ -47,6 +47,11 @@ class Comparison:
         """The bound between no effect beyond the margin and an effect in the other direction."""
         return self.threshold - self.sign * self.margin
 
+    @property
+    def is_against_nothing(self) -> bool:
+        """Whether the threshold is what no effect would give: a difference of 0, a ratio of 1; a level has none."""
+        return self.form != "level" and self.threshold == (1 if self.form == "ratio" else 0)
+
     def oriented(self, value: float) -> float:
         """The value on the scale that intervals are made on (logarithms of ratios), more of it supporting the claim."""
         if self.form == "ratio":
@@ -93,6 +98,8 @@ def load_claims(paths: Sequence[Path]) -> list[Claim]:
     for file in dict.fromkeys(files):
         with problems.collected():
             root = read(file)
+            if isinstance(root.value, dict) and "models" in root.value and "tests" not in root.value:
+                raise root.place.problem(": this is a suite; claims are files like suites/claims/*.yaml")
             claim = _claim(root, file, suites, problems)
             if claim.name in found:
                 there = found[claim.name].path

@@ -30,8 +30,9 @@ class Effect:
     `low` and `high`: the 95% t interval over `n` seeds; NaN where there is none. `p`: one-sided, of the hypothesis that
     the true number does not pass the claimed bound. `pairs` counts the pairs of arms (arms, of a level) that the
     numbers are pooled over, `models` names their models. `minutes_per_seed` is what one more seed takes, measured.
-    `missing` counts the declared runs that have no number for want of a record, `undetermined` those that lack it for
-    good (`_undetermined`). `obstacle` says why there is no evidence, empty where there is; `p` is NaN then.
+    `recorded` counts the records of the declared arms, `missing` the declared runs that have no number for want of a
+    record, `undetermined` those that lack it for good (`_undetermined`). `obstacle` says why there is no evidence,
+    empty where there is; `p` is NaN then.
     """
 
     estimate: float
@@ -46,6 +47,7 @@ class Effect:
     arms: Sequence[int]
     diverged: int
     minutes_per_seed: float
+    recorded: int
     missing: int
     undetermined: int
     obstacle: str
@@ -87,7 +89,11 @@ def effect_of(test: Comparison, evidence: Evidence) -> Effect:
     mine = recorded[recorded["arm"].isin(np.union1d(pairs.of, pairs.minus))].drop_duplicates("key")
     without = mine[_lacks(mine, test.metric) & _lacks(pooled.loc[mine.index], test.metric)]
     undetermined = _undetermined(test, without)
-    obstacle = _obstacle(test, mine, undetermined) or _obstacle_of(test, recorded, block, numbers, sd)
+    obstacle = (
+        _obstacle(test, mine, undetermined)
+        or (_obstacle_of_sides(test, recorded, pairs) if n == 0 else "")
+        or _obstacle_of(test, recorded, block, numbers, sd)
+    )
     return Effect(
         estimate=estimate,
         low=estimate - width if known else math.nan,
@@ -103,6 +109,7 @@ def effect_of(test: Comparison, evidence: Evidence) -> Effect:
         minutes_per_seed=minutes_per_seed(
             recorded, np.union1d(pairs.of, pairs.minus), workers=test.suite.execution.workers
         ),
+        recorded=int((mine["outcome"] != MISSING).sum()),
         missing=len(without) - len(undetermined),
         undetermined=len(undetermined),
         obstacle=obstacle,
@@ -152,14 +159,29 @@ def _obstacle(test: Comparison, mine: pd.DataFrame, undetermined: pd.DataFrame) 
         return "no records"
     family = column(test.metric).panel
     if not len(undetermined):
-        nothing = family and _lacks(mine, test.metric).all()
-        return f"no record has {test.metric}, which the panel {family} finds" if nothing else ""
+        return ""
     recorded = int(mine["outcome"].isin(["completed", "diverged"]).sum())
     diverged = int((undetermined["outcome"] == "diverged").sum())
     where = f"it is left out where the panel {family} cannot determine it; see their notes"
     aside = [where] if diverged < len(undetermined) else []
     aside += [f"{diverged} diverged"] if diverged else []
     return f"{test.metric} does not exist at {len(undetermined)} of {recorded} runs ({'; '.join(aside)})"
+
+
+def _obstacle_of_sides(test: Comparison, recorded: pd.DataFrame, pairs: Pairs) -> str:
+    """Which side has no records at all, or which records lack the metric of a panel; empty where it is neither."""
+    sides = [(" ".join(test.of.values()), recorded[recorded["arm"].isin(pairs.of)])]
+    if test.form != "level":
+        sides.append((" ".join(test.against.values()), recorded[recorded["arm"].isin(pairs.minus)]))
+    empty = [name for name, cells in sides if (cells["outcome"] == MISSING).all()]
+    if empty:
+        return f"no records of {' or '.join(empty)}"
+    family = column(test.metric).panel
+    without = [name for name, cells in sides if _lacks(cells, test.metric).all()]
+    if not family or not without:
+        return ""
+    whose = "" if len(without) == len(sides) else f" of {without[0]}"
+    return f"no record{whose} has {test.metric}, which the panel {family} finds"
 
 
 def _lacks(cells: pd.DataFrame, metric: str) -> pd.Series:

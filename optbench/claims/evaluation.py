@@ -38,6 +38,12 @@ class Finding:
     minutes_needed: float
 
     @property
+    def is_opposite(self) -> bool:
+        """Whether the claimed effect fails, and the whole interval is on the other side of no effect."""
+        wrong = self.verdict is Verdict.FAILS and self.test.is_against_nothing
+        return wrong and self.effect.high < self.test.oriented(self.test.threshold)
+
+    @property
     def seeds_missing(self) -> float:
         """How many more seeds are needed; NaN where that is not known."""
         return seeds_more(self.seeds_needed, self.effect.n)
@@ -68,6 +74,16 @@ class Judgement:
     def shown(self) -> Finding:
         """The first test with the verdict of the claim, else the first."""
         return self.tests[deciding([finding.verdict for finding in self.tests], self.verdict)]
+
+    @property
+    def is_opposite(self) -> bool:
+        """Whether the claim fails, and its figures show an effect in the other direction."""
+        return self.verdict is Verdict.FAILS and self.shown.is_opposite
+
+    @property
+    def is_run(self) -> bool:
+        """Whether there is any record behind the primary tests; else the scale is what is declared."""
+        return any(finding.effect.recorded for finding in self.tests)
 
     @property
     def is_complete(self) -> bool:

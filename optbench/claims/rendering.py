@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from optbench.claims.evaluation import Finding, Judgement
@@ -14,6 +14,7 @@ from optbench.claims.words import (
     SCOPE,
     claim_reason,
     coverage_text,
+    deciding_text,
     effect_text,
     interval_of,
     question_text,
@@ -47,6 +48,7 @@ def _claim(judgement: Judgement) -> dict[str, Any]:
         "criterion": fields.criterion,
         "rerun": _rerun(judgement.rerun),
         "reason": claim_reason(judgement),
+        "opposite": judgement.is_opposite,
         "complete": judgement.is_complete,
         "estimate": _number(shown.test.shown(shown.effect.estimate)),
         "unit": unit_of(shown.test),
@@ -77,6 +79,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "above" if test.sign > 0 else "below": test.threshold,
         "margin": test.margin,
         "verdict": str(finding.verdict),
+        "opposite": finding.is_opposite,
         "reason": reason_of(finding),
         "estimate": _number(test.shown(effect.estimate)),
         "interval": _interval(finding),
@@ -110,37 +113,47 @@ def _number(value: float) -> float | None:
 PROVISIONAL = "*"
 """Marks the n of a claim whose numbers do not rest on all that was declared."""
 
-_AGAIN = "again"
-_HEADER = ("claim", "verdict", "effect [95% interval]", "n", "scale")
+_REPEAT, _RUN = "to repeat the runs so far", "to run all that is declared"
+_HEADER = ("claim", "verdict", "effect [95% interval]", "of", "n", "scale")
+_MORE = "Details of all these claims: --details; of one: name its file beside the folder."
 
 
-def table_text(judgements: Sequence[Judgement], *, width: int = 100) -> str:
-    """A table, the scales it speaks of, and then each claim with its tests, wrapped at `width` columns."""
+def table_text(judgements: Sequence[Judgement], *, width: int = 100, detailed: Collection[str] | None = None) -> str:
+    """A table, the scales it speaks of, and then each claim with its tests, wrapped at `width` columns.
+
+    `detailed` names the claims that are shown with their tests; None is all.
+    """
     letters, rows = _rows(judgements)
     blocks = [table(_HEADER, [[plain(text) for text in row] for row in rows])]
-    lines = [f"{letter}: {plain(scale)}" for scale, letter in letters.items()]
+    lines = [f"{letter}: {plain(text)}" for letter, text in _legend(letters, judgements)]
     blocks.append("\n".join([*lines, *(line for note in _notes(judgements) for line in _wrapped(note, width))]))
-    for judgement in judgements:
-        lines = [f"{plain(judgement.claim.name)}: {judgement.verdict}"]
+    shown = _detailed(judgements, detailed)
+    for judgement in shown:
+        lines = [f"{plain(judgement.claim.name)}: {_verdict(judgement)}"]
         for depth, text in _details(judgement):
             indent = 2 * depth + 2
             # A command stays on its line, to be copied from there.
-            is_command = text.startswith(_AGAIN)
+            is_command = text.startswith((_REPEAT, _RUN))
             lines += [" " * indent + plain(text)] if is_command else _wrapped(plain(text), width, indent=indent)
         blocks.append("\n".join(lines))
+    if len(shown) < len(judgements):
+        blocks.append(_MORE)
     return "\n\n".join(blocks) + "\n"
 
 
-def markdown_text(judgements: Sequence[Judgement]) -> str:
+def markdown_text(judgements: Sequence[Judgement], *, detailed: Collection[str] | None = None) -> str:
     """The same as Markdown."""
     letters, rows = _rows(judgements)
-    lines = ["| " + " | ".join(_HEADER) + " |", "| --- | --- | --- | ---: | --- |"]
+    lines = ["| " + " | ".join(_HEADER) + " |", "| --- | --- | --- | --- | ---: | --- |"]
     lines += ["| " + " | ".join(markdown(text) for text in row) + " |" for row in rows]
-    lines += ["", *(f"- {letter}: {markdown(scale)}" for scale, letter in letters.items())]
+    lines += ["", *(f"- {letter}: {markdown(text)}" for letter, text in _legend(letters, judgements))]
     lines += [line for note in _notes(judgements) for line in ("", markdown(note))]
-    for judgement in judgements:
-        lines += ["", f"## {markdown(judgement.claim.name)}: {judgement.verdict}", ""]
+    shown = _detailed(judgements, detailed)
+    for judgement in shown:
+        lines += ["", f"## {markdown(judgement.claim.name)}: {_verdict(judgement)}", ""]
         lines += [f"{'  ' * indent}- {markdown(text)}" for indent, text in _details(judgement)]
+    if len(shown) < len(judgements):
+        lines += ["", _MORE]
     return "\n".join(lines) + "\n"
 
 
@@ -154,13 +167,33 @@ def _rows(judgements: Sequence[Judgement]) -> tuple[dict[str, str], list[list[st
         rows.append(
             [
                 judgement.claim.name,
-                str(judgement.verdict),
+                _verdict(judgement),
                 effect_text(shown),
+                deciding_text(judgement),
                 f"{shown.effect.n}{_mark(judgement)}",
                 letter,
             ]
         )
     return letters, rows
+
+
+def _detailed(judgements: Sequence[Judgement], names: Collection[str] | None) -> list[Judgement]:
+    return [judgement for judgement in judgements if names is None or judgement.claim.name in names]
+
+
+def _verdict(judgement: Judgement) -> str:
+    return f"{judgement.verdict} (opposite)" if judgement.is_opposite else str(judgement.verdict)
+
+
+def _legend(letters: dict[str, str], judgements: Sequence[Judgement]) -> Iterator[tuple[str, str]]:
+    """Each letter and its scale; where no claim of that scale has records, it is only declared."""
+    run = {judgement.scale for judgement in judgements if judgement.is_run}
+    for scale, letter in letters.items():
+        yield letter, scale if scale in run else _declared(scale)
+
+
+def _declared(scale: str) -> str:
+    return f"declared: {scale} (not run yet)"
 
 
 def _letter(place: int) -> str:
@@ -197,7 +230,7 @@ def _details(judgement: Judgement) -> Iterator[tuple[int, str]]:
     said = f'"{fields.quotation}"' if fields.quotation is not None else f"{fields.paraphrase} (paraphrased)"
     yield 0, f"{fields.source}: {said}"
     yield 0, f"said of: {fields.about}"
-    yield 0, f"run here: {judgement.scale}"
+    yield 0, f"run here: {judgement.scale}" if judgement.is_run else _declared(judgement.scale)
     yield 0, f"criterion: {fields.criterion}"
     yield 0, f"why: {claim_reason(judgement)}"
     for finding in judgement.tests:
@@ -206,7 +239,8 @@ def _details(judgement: Judgement) -> Iterator[tuple[int, str]]:
         yield 0, f"choice: {found.choice.name}: {found.verdict}"
         for finding in found.tests:
             yield from _test(finding, 1)
-        yield 1, _rerun_text(found.rerun)
+        if found.rerun.command != judgement.rerun.command:
+            yield 1, _rerun_text(found.rerun)
     yield 0, _rerun_text(judgement.rerun)
 
 
@@ -217,8 +251,11 @@ def _test(finding: Finding, depth: int) -> Iterator[tuple[int, str]]:
 
 
 def _rerun_text(rerun: Rerun) -> str:
-    minutes = "" if math.isnan(rerun.minutes) else f" ({minutes_text(rerun.minutes)})"
-    return f"{_AGAIN}{minutes}: {rerun.command}"
+    if rerun.is_recorded:
+        minutes = "" if math.isnan(rerun.minutes) else f" ({minutes_text(rerun.minutes)})"
+        return f"{_REPEAT}{minutes}: {rerun.command}"
+    minutes = "" if math.isnan(rerun.minutes) else f" ({minutes_text(rerun.minutes)} from nothing)"
+    return f"{_RUN}{minutes}: {rerun.command}"
 
 
 def _wrapped(text: str, width: int, *, indent: int = 0) -> list[str]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from optbench.claims.claim import Comparison
 from optbench.claims.effects import Effect, Evidence, arms_of
+from optbench.reports.frame import MISSING
 
 if TYPE_CHECKING:
     from optbench.suite import Arm, Suite
@@ -22,11 +23,12 @@ class Rerun:
     """The command that runs the cells behind some tests, and the minutes it takes where nothing is recorded yet.
 
     `minutes` is measured: the total_seconds of these cells over the workers of their suite, those without a record at
-    the mean of the others; NaN where there is no record at all.
+    the mean of the others; NaN where there is no record at all. `is_recorded`: whether each of them has a record.
     """
 
     command: str
     minutes: float
+    is_recorded: bool
 
 
 def scale_of(tests: Sequence[Comparison], effects: Sequence[Effect]) -> str:
@@ -73,7 +75,11 @@ def rerun_of(tests: Sequence[Comparison], evidence: Evidence) -> Rerun:
     for test in tests:
         by_suite.setdefault(id(test.suite), []).append(test)
     parts = [_rerun(group, evidence) for group in by_suite.values()]
-    return Rerun(" && ".join(part.command for part in parts), math.fsum(part.minutes for part in parts))
+    return Rerun(
+        command=" && ".join(part.command for part in parts),
+        minutes=math.fsum(part.minutes for part in parts),
+        is_recorded=all(part.is_recorded for part in parts),
+    )
 
 
 def _rerun(tests: Sequence[Comparison], evidence: Evidence) -> Rerun:
@@ -90,7 +96,8 @@ def _rerun(tests: Sequence[Comparison], evidence: Evidence) -> Rerun:
         if all(arm.axes()[axis] in names for axis, names in chosen.items())
     ]
     cells = evidence.cells(suite)
-    return Rerun(command, _minutes(cells[cells["arm"].isin(arms)], suite.execution.workers))
+    cells = cells[cells["arm"].isin(arms)]
+    return Rerun(command, _minutes(cells, suite.execution.workers), not (cells["outcome"] == MISSING).any())
 
 
 def _minutes(cells: pd.DataFrame, workers: int) -> float:

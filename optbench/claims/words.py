@@ -65,9 +65,28 @@ def question_text(test: Comparison) -> str:
     return f"{test.metric} of {sides} {where} {test.threshold:g} by more than {_margin(test)}"
 
 
-def _is_no_effect(test: Comparison) -> bool:
-    """Whether the threshold is what no effect would give: a difference of 0, a ratio of 1; a level has none."""
-    return test.form != "level" and test.threshold == (1 if test.form == "ratio" else 0)
+def deciding_text(judgement: Judgement) -> str:
+    """Which test the figures of a claim are of, in a few words: `test_nll vs adamw`; in full where its other tests
+    would be called the same."""
+    test = judgement.shown.test
+    brief = _brief(test)
+    if sum(_brief(finding.test) == brief for finding in judgement.tests) == 1:
+        return brief
+    against = _JOINTS[test.form] + " ".join(test.against.values()) if test.against else ""
+    return f"{test.metric} of {' '.join(test.of.values())}{against}"
+
+
+_JOINTS = {"difference": " vs ", "ratio": " over ", "level": " of "}
+
+
+def _brief(test: Comparison) -> str:
+    """The metric and what differs between the sides; of a level, whose it is."""
+    names = (
+        test.of.values()
+        if test.form == "level"
+        else (name for axis, name in test.against.items() if name != test.of[axis])
+    )
+    return f"{test.metric}{_JOINTS[test.form]}{' '.join(names)}"
 
 
 def _margin(test: Comparison) -> str:
@@ -89,23 +108,25 @@ def reason_of(finding: Finding) -> str:
     test, effect = finding.test, finding.effect
     if effect.obstacle:
         return effect.obstacle
-    claimed = number_text(test, test.claimed)
+    # The bare number would be taken for the threshold.
+    bound = number_text(test, test.claimed)
+    claimed = f"{bound} (the {'threshold and the ' if test.threshold else ''}margin)"
     side, other = ("above", "below") if test.sign > 0 else ("below", "above")
     match finding.verdict:
         case Verdict.HOLDS:
             return f"all of the interval is {side} {claimed}"
         case Verdict.NO_EFFECT:
             text = f"all of the interval is within {_margin(test)} of {test.threshold:g}"
-            return text if _is_no_effect(test) else f"at the threshold, within the margin: {text}"
+            return text if test.is_against_nothing else f"at the threshold, within the margin: {text}"
         case Verdict.FAILS:
             text = f"all of the interval is {other} {claimed}"
-            if effect.high < test.oriented(test.threshold) and _is_no_effect(test):
+            if finding.is_opposite:
                 return f"{text}, and {other} {test.threshold:g}: the effect goes the other way"
             return text
     if effect.low > test.oriented(test.claimed):
         text = f"{side} {claimed} on its own, but not beside the other {finding.family - 1} tests (p = {finding.p:.2g})"
     elif effect.low > test.oriented(test.threshold):
-        text = f"{side} {test.threshold:g}, but perhaps not by more than the margin: the interval holds {claimed}"
+        text = f"{side} {test.threshold:g}, but perhaps not by more than the margin: the interval holds {bound}"
     else:
         text = f"the interval reaches to both sides of {claimed}"
     return f"{text}; {_plan(finding)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from optbench.suite import load_suite
 def archive(suites: Sequence[Path], results: Path, target: Path) -> str:
     """Writes the archive and says what is in it. Raises UserError as `write_archive` does."""
     keys = {cell.key for path in suites for cell in load_suite(path).cells()}
+    replaced = ", replaced" if os.path.isfile(target) else ""
     written = write_archive(sorted(keys), open_store(results), target)
-    size = target.stat().st_size / 1e6
     missing = f"; {len(keys) - written} cells have no record yet" if written < len(keys) else ""
-    return f"{target}: {written} of {len(keys)} records, {size:.1f} MB{missing}"
+    return f"{target}: {written} of {len(keys)} records, {_size(target.stat().st_size)}{replaced}{missing}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"

@@ -30,18 +30,23 @@ def plan(suite: Suite, store: Store) -> dict[str, Any]:
     flops: dict[str, float] = {}
     nominal: dict[str, float] = {}
     steps: dict[str, int] = {}
+    looks: dict[str, bool] = {}
     for cell in suite.cells():
         arm, key = cell.arm, cell.key  # the key first: it says best what is not there
         if id(arm) not in arms:
             arms[id(arm)] = {**arm.described(), "flops": estimate.of(arm), "cells": []}
         row = arms[id(arm)]
-        row["cells"].append({"seed": cell.seed, "key": key, "done": cell.is_done(store)})
+        complete = cell.is_done(store)
+        row["cells"].append({"seed": cell.seed, "key": key, "done": complete})
+        if not complete and store.has(key):
+            looks[key] = any(p.along_training for p in cell.missing_panels(store)) or not arm.model_spec.is_small
         flops[key], steps[key] = row["flops"], row["steps"]
         nominal[key] = row["flops"] / (NANO_PACE if arm.model_spec.is_small else FULL_PACE)
         nominal[key] += PER_PASS * row["steps"] * float(arm.optimizer_spec.estimator.passes_per_step)
     cells = [cell for row in arms.values() for cell in row["cells"]]
-    done = {cell["key"]: flops[cell["key"]] for cell in cells if cell["done"]}
-    left = [key for key in flops if key not in done]
+    done = {cell["key"]: flops[cell["key"]] for cell in cells if cell["done"] or cell["key"] in looks}
+    # A run that lacks only what a panel finds is trained again if the panel looks along training.
+    left = [key for key in flops if looks.get(key, key not in done)]
     flops_left = sum(flops[key] for key in left)
     pace = _pace(store, done)
     guess = sum(nominal[key] / suite.execution.threads + OVERHEAD for key in left)
@@ -53,6 +58,7 @@ def plan(suite: Suite, store: Store) -> dict[str, Any]:
         "done": sum(cell["done"] for cell in cells),
         "remaining": {
             "runs": len(left),
+            "panels_alone": len(looks),
             "steps": sum(steps[key] for key in left),
             "flops": flops_left,
             "seconds": seconds / suite.execution.workers,
@@ -73,10 +79,11 @@ def plan_text(content: Mapping[str, Any]) -> str:
     seconds = duration(left["seconds"])
     workers = f"{content['workers']} worker{'s' if content['workers'] > 1 else ''}"
     rough = " (a guess for CPUs: nothing was run yet)" if left["basis"] == "nominal" else ""
+    kept = f" ({left['panels_alone']} are recorded and lack a panel alone)" if left["panels_alone"] else ""
     lines = [
         table(["arm", "cells", "done", "steps", "FLOPs per cell"], rows),
         "",
-        f"{content['suite']}: {content['cells']} cells, {content['done']} done, {left['runs']} to run: "
+        f"{content['suite']}: {content['cells']} cells, {content['done']} done{kept}, {left['runs']} to run: "
         f"{left['steps']:,} steps, {left['flops']:.3g} FLOPs; time with {workers}: {seconds}{rough}",
     ]
     return "\n".join(lines)

@@ -87,4 +87,6 @@ def _said(event: Event) -> str:
         return f"FAILED: {event.reason} (log: {event.log})"
     if event.kind != "done":
         return ""
+    if event.job.kind == "panels":
+        return "panels added, the record stays as it is"
     return "done" if event.job.kind == "probe" else event.outcome

@@ -48,7 +48,8 @@ def run(suite: Suite, results: Path, *, workers: int) -> Outcome:
         return Outcome(complete=False, interrupted=True, text=text)
     done = sum(cell.is_done(store) for cell in cells)
     took = duration(time.monotonic() - start)
-    lines = [f"{done} of {len(cells)} cells have records after {took}; {summary.already} were there before."]
+    panels = " and all panels" if suite.panels else ""
+    lines = [f"{done} of {len(cells)} cells have records{panels} after {took}; {summary.already} were there before."]
     if done < len(cells):
         lines.append(f"{len(cells) - done} failed; the same command again tries them once more:")
         lines += [f"  {name}: {reason} (log: {log})" for name, (reason, log) in summary.failed.items()]

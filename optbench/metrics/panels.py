@@ -27,8 +27,18 @@ _SHARPNESS: tuple[tuple[str, str, Direction, str], ...] = (
 )
 
 _SIMPLICITY: tuple[tuple[str, str, Direction, str], ...] = (
-    ("first_learned", "fraction of the run", "lower", "When an example is first answered right, mean; never counts 1."),
-    ("learned", "fraction of the run", "lower", "When an example is learned for good, mean; never counts 1."),
+    (
+        "first_learned",
+        "fraction of the run",
+        "lower",
+        "When an example is first right, mean; never counts as 1.",
+    ),
+    (
+        "learned",
+        "fraction of the run",
+        "lower",
+        "When an example is learned for good, mean; never counts as 1.",
+    ),
     ("never_learned", "fraction", "lower", "Examples that are not answered right at the end."),
     ("forgetting", "events", "lower", "Times that an example goes from right to wrong, mean."),
     ("late_early_gap", "nats", "lower", "Loss of later-learned less loss of early-learned examples, at the end."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from optbench.spec import Spec, key_of
 
@@ -80,6 +80,8 @@ class Panel(Protocol):
     """What every panel spec has, beside `kind` and the key of its own content."""
 
     kind: str
+    medium: ClassVar[str]
+    """The tasks that it can look at: those of `text`, of `regression`, or `any`."""
 
     @property
     def along_training(self) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -45,6 +45,7 @@ class EigenDirections(Spec):
     """
 
     kind: Literal["eigen_directions"] = "eigen_directions"
+    medium: ClassVar[str] = "regression"
     looks: Annotated[int, Field(ge=10, le=10_000)] = 500
     threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -42,6 +42,7 @@ class Sharpness(Spec):
     """
 
     kind: Literal["sharpness"] = "sharpness"
+    medium: ClassVar[str] = "any"
     mode: Literal["exact", "finite_difference"] = "exact"
     examples: Annotated[int, Field(ge=2, le=65536)] = 64
     looks: Annotated[int, Field(ge=0, le=1000)] = 0

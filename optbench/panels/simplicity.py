@@ -11,7 +11,7 @@ Legend: n examples, k looks.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -42,6 +42,7 @@ class Simplicity(Spec):
     """
 
     kind: Literal["simplicity"] = "simplicity"
+    medium: ClassVar[str] = "text"
     looks: Annotated[int, Field(ge=2, le=1000)] = 15
     examples: Annotated[int, Field(ge=20)] = 512
     micro_batch: Annotated[int, Field(ge=1)] = 256

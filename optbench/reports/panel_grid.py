@@ -7,12 +7,14 @@ import numpy as np
 from optbench.metrics.columns import column
 from optbench.reports.figures import NOTHING, figure
 from optbench.reports.grid import Entry, Grid, place_of
-from optbench.reports.panels import DECILE_FAMILY, PanelTable
+from optbench.reports.panels import DECILE_FAMILY, SPLIT_FAMILY, PanelTable
 
 _MEANING = {
-    "sharpness": "Sharpness of the loss on one frozen probe batch, in float32; its mode, exact or "
-    "finite-difference, stands beside each record.",
-    "simplicity": "What is learned when: losses and answers of the training examples along training, clock stopped.",
+    "sharpness": "Curvature of the loss on one frozen probe batch, nats, float32; lower is flatter: docs/sharpness.md.",
+    SPLIT_FAMILY: "What the Hessian along the gradient, and what SAM and Functional-SAM (fsam) add to the gradient, "
+    "are made of; the rest to 100 is the functional part.",
+    "simplicity": "What is learned when, in fractions of the run: training examples, looked at along training. One "
+    "that is never learned counts as 1.",
     "eigen_directions": "When each direction of the inputs' covariance is learned; 1 is the largest eigenvalue.",
     DECILE_FAMILY: "Yardstick: the shared probe, one for all rows; 1 holds the easiest tenth of the training examples, "
     "10 the hardest.",
@@ -36,6 +38,9 @@ def panel_grid(table: PanelTable) -> Grid:
 def panel_notes_of(table: PanelTable) -> list[str]:
     """The lines that say what the family is, and how to read it."""
     notes = [_MEANING.get(table.family, "Numbers of a panel.")]
+    if table.checks:
+        said = ", ".join(f"{name.replace('_', ' ')} {value:.2g}" for name, value in table.checks.items())
+        notes.append(f"Mode {table.mode.replace('_', ' ')}. Worst values of what is checked: {said} (gradients).")
     if table.minus is not None:
         notes.append(f"First row: losses of {' '.join(table.minus)}; below, differences from them, paired by seed.")
     several = len(table.standings.mean.columns) > 1
@@ -64,4 +69,5 @@ def _header(table: PanelTable, name: str) -> str:
     if table.minus is not None:
         return name.partition("/")[2]
     percent = " %" if column(name).unit == "fraction" else ""
-    return name.replace("_", " ").replace("/", " / ") + percent
+    base, _, part = name.replace("_", " ").partition("/")
+    return f"{base}{percent} ({part})" if part else base + percent

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 DECILES = "decile_loss"
 DECILE_FAMILY = "loss by decile of difficulty"
+SPLIT_FAMILY = "sharpness, logit and functional part"
+SPLIT = ("logit_share", "logit_projection", "sam_logit_share", "fsam_logit_share")
+CHECKS = ("hessian_top_residual", "ggn_top_residual", "hessian_trace_se", "split_error", "sharpness_cost")
+"""Columns that say how far others can be trusted: their worst values stand in a note."""
+UNSHOWN = ("functional_share", "*/tenth")
+"""Left to CSV and JSON: what is missing to 1, and the smaller of two shifts."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class PanelTable:
 
     `mean` and `half_width` are over seeds, of the mean over models; `n` counts the seeds. A row that lacks a model that
     another row has is NaN, since averages over different models do not compare. Where `minus` names an anchor
-    (optimizer, strategy), the other rows are paired differences from it, and its own row is as it is.
+    (optimizer, strategy), the other rows are paired differences from it, and its own row is as it is. `checks` has the
+    worst values of columns that say how far the others can be trusted; `mode` is the panel's, where it has several.
     """
 
     standings: Standings
@@ -39,6 +47,8 @@ class PanelTable:
     half_width: pd.DataFrame
     n: pd.DataFrame
     minus: tuple[str, str] | None = None
+    checks: Mapping[str, float] = field(default_factory=dict)
+    mode: str = ""
 
 
 def panels_of(
@@ -60,12 +70,22 @@ def panels_of(
             found = {name: _over_models(mine, rows, values[name]) for name in members}
             found = {name: by_seed for name, by_seed in found.items() if not np.isnan(by_seed).all()}
             deciles = {name: by_seed for name, by_seed in found.items() if name.startswith(f"{DECILES}/")}
-            others = {name: by_seed for name, by_seed in found.items() if name not in deciles}
-            if others:
-                tables.append(_table(table, family, rows, others))
+            split = {name: by_seed for name, by_seed in found.items() if name.partition("/")[0] in SPLIT}
+            checks = {name: float(np.nanmax(np.abs(found[name]))) for name in CHECKS if name in found}
+            others = {name: found[name] for name in found if name not in (*deciles, *split, *checks)}
+            mode = next((str(panel.mode) for panel in suite.panels if panel.kind == family == "sharpness"), "")
+            for title, chosen in ((family, others), (SPLIT_FAMILY, split)):
+                shown = {name: by_seed for name, by_seed in chosen.items() if not _is_unshown(name)}
+                if shown:
+                    made = replace(_table(table, title, rows, shown), mode=mode)
+                    tables.append(replace(made, checks=checks) if title == family else made)
             if deciles:
                 tables.append(_beside_anchor(table, anchor_of(mine), rows, deciles))
     return tables
+
+
+def _is_unshown(name: str) -> bool:
+    return any(fnmatchcase(name.partition("/")[0] if "/" not in pattern else name, pattern) for pattern in UNSHOWN)
 
 
 def _families(cells: pd.DataFrame) -> dict[str, list[str]]:

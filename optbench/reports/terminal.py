@@ -112,7 +112,8 @@ def _print_grids(console: Console, grids: Sequence[Grid]) -> None:
     for place, grid in enumerate(grids):
         if place:
             console.print()
-        _print_grid(console, grid)
+        count = f" ({place + 1} of {len(grids)})" if len(grids) > 1 else ""
+        _print_grid(console, Grid(grid.title + count, grid.header, grid.rows, grid.names))
 
 
 def _print_grid(console: Console, grid: Grid) -> None:

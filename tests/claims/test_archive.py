@@ -1,5 +1,6 @@
 """Archives hold what stores hold, but for questions, curves and weights."""
 
+import errno
 import json
 import re
 
@@ -170,4 +171,45 @@ def test_the_verb_says_what_is_missing(desk):
     suite = desk.suite(4)
     desk.fill(suite, lambda cell: value(cell) if cell.seed < 3 else None)
     said = archive([desk.root / "toy.yaml"], desk.store.root, desk.root / "toy.jsonl")
-    assert said.endswith("18 of 24 records, 0.0 MB; 6 cells have no record yet")
+    size = (desk.root / "toy.jsonl").stat().st_size
+    assert 1e3 < size < 1e6
+    assert said.endswith(f"18 of 24 records, {size / 1e3:.1f} kB; 6 cells have no record yet")
+
+
+def test_the_verb_says_that_it_replaced_an_archive(desk, suite):
+    target = desk.root / "toy.jsonl"
+    first = archive([desk.root / "toy.yaml"], desk.store.root, target)
+    second = archive([desk.root / "toy.yaml"], desk.store.root, target)
+    assert second == f"{first}, replaced"
+
+
+def everything_in(folder):
+    return sorted(path for path in folder.rglob("*") if "runs" not in path.parts)
+
+
+@pytest.mark.parametrize(
+    "place", ["/proc/a.jsonl", "file/x.jsonl", "file/deep/x.jsonl", "folder.jsonl", "new/deep/" + "x" * 300 + ".jsonl"]
+)
+def test_a_place_that_cannot_be_written_is_one_message_and_leaves_nothing(desk, suite, place):
+    (desk.root / "file").write_text("kept")
+    (desk.root / "folder.jsonl").mkdir()
+    before = everything_in(desk.root)
+    with pytest.raises(UserError) as caught:
+        archive([desk.root / "toy.yaml"], desk.store.root, desk.root / place)
+    assert str(caught.value).startswith(f"--to {desk.root / place}: cannot be written: ")
+    assert everything_in(desk.root) == before
+
+
+def test_a_disk_that_fills_up_leaves_the_old_archive_and_no_folder(desk, suite, monkeypatch):
+    target = packed(desk, suite)
+    before, old = everything_in(desk.root), target.read_bytes()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("optbench.archive.os.fsync", full)
+    for place in (target, desk.root / "new" / "deep" / "x.jsonl"):
+        with pytest.raises(UserError, match="cannot be written: No space left on device"):
+            archive([desk.root / "toy.yaml"], desk.store.root, place)
+    assert everything_in(desk.root) == before
+    assert target.read_bytes() == old

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from optbench.claims.claim import load_claims
+from optbench.commands.claims import claims
 from optbench.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,9 +82,9 @@ def test_a_folder_without_claims_and_a_file_that_is_not_there(desk):
 
 
 def test_the_claims_of_this_project_are_about_suites_that_are_there():
-    claims = load_claims([ROOT / "suites" / "claims"])
-    assert len(claims) >= 17
-    for claim in claims:
+    loaded = load_claims([ROOT / "suites" / "claims"])
+    assert len(loaded) >= 17
+    for claim in loaded:
         for test in (*claim.tests, *(test for choice in claim.choices for test in choice.tests)):
             assert len(test.suite.seeds) >= 3
 
@@ -106,7 +107,52 @@ def test_the_verb_says_one_message_and_exits_with_2(desk):
 def test_the_verb_exits_with_0_also_where_nothing_is_decided(desk, format):
     desk.suite()
     desk.claim(desk.test())
-    said = verb("claims", "claims", "--format", format, "--results", "nowhere", cwd=desk.root)
+    (desk.root / "empty").mkdir()
+    said = verb("claims", "claims", "--format", format, "--results", "empty", cwd=desk.root)
     assert (said.returncode, said.stderr) == (0, "")
     assert "undecided" in said.stdout
-    assert not (desk.root / "nowhere").exists()
+    assert not list((desk.root / "empty").iterdir())
+
+
+@pytest.mark.parametrize("place", ["nowhere", "nowhere.jsonl"])
+def test_results_that_are_not_there_are_no_results(desk, place):
+    desk.suite()
+    with pytest.raises(UserError, match=f"--results .*{place}: is not there"):
+        claims([desk.claim(desk.test())], desk.root / place, "table")
+
+
+def test_a_suite_is_not_taken_for_a_claim(desk):
+    desk.suite()
+    assert refused(desk, desk.root / "toy.yaml") == (
+        "toy.yaml:1: the file: this is a suite; claims are files like suites/claims/*.yaml"
+    )
+
+
+def test_details_are_those_of_the_files_that_are_named(desk):
+    desk.suite()
+    desk.store.root.mkdir()
+    file = desk.claim(desk.test(), name="one")
+    desk.claim(desk.test(), name="two")
+
+    def detailed(*paths, **options):
+        found = []
+        for format, start in (("table", ""), ("markdown", "## ")):
+            lines = claims(paths, desk.store.root, format, **options).splitlines()
+            found.append([name for name in ("one", "two") if f"{start}{name}: undecided" in lines])
+            assert ("--details" in lines[-1]) == (len(found[-1]) < (1 if paths == (file,) else 2))
+        assert found[0] == found[1]
+        return found[0]
+
+    assert detailed(file.parent) == []
+    assert detailed(file.parent, details=True) == ["one", "two"]
+    assert detailed(file) == ["one"]
+    assert detailed(file.parent, file) == ["one"]
+
+
+def test_the_verb_has_an_option_for_details(desk):
+    desk.suite()
+    desk.claim(desk.test())
+    desk.store.root.mkdir()
+    said = verb("claims", "claims", "--details", "--results", "runs", cwd=desk.root)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "criterion: " in said.stdout

@@ -153,6 +153,25 @@ def test_a_panel_that_did_not_look_yet_or_looked_at_other_arms_is_no_censoring(d
     assert "have no record yet" in table_text([judgement], width=300)
 
 
+@pytest.mark.parametrize(
+    ("sam", "adamw", "reason"),
+    [
+        ("nothing", "ratio", "no records of sam"),
+        ("ratio", "nothing", "no records of adamw"),
+        ("loss", "nothing", "no records of adamw"),
+        ("loss", "ratio", "no record of sam has last_first_ratio, which the panel eigen_directions finds"),
+        ("ratio", "loss", "no record of adamw has last_first_ratio, which the panel eigen_directions finds"),
+        ("loss", "loss", "no record has last_first_ratio, which the panel eigen_directions finds"),
+        ("nothing", "nothing", "no records"),
+    ],
+)
+def test_what_is_missing_is_named(desk, sam, adamw, reason):
+    desk.claim(desk.test(metric="last_first_ratio", joint="over: {optimizer: adamw}", where="below: 1", margin=0.05))
+    found = {"nothing": None, "loss": {"test_loss": 0.1}, "ratio": {"last_first_ratio": 2.0}}
+    desk.fill(desk.suite(seeds=3), lambda cell: found[{"sam": sam, "adamw": adamw}.get(cell.arm.optimizer, "ratio")])
+    assert desk.judged().tests[0].effect.obstacle == reason
+
+
 def test_a_run_that_diverged_before_a_panel_could_look_leaves_the_test_undecided(desk):
     suite = desk.suite(seeds=8)
     desk.claim(desk.test(metric="learned", joint="", where="below: 9", margin=0.05))

@@ -9,7 +9,7 @@ import pytest
 from optbench.claims.claim import load_claims
 from optbench.claims.evaluation import judge
 from optbench.claims.rendering import json_text, markdown_text, table_text
-from optbench.claims.words import reason_of
+from optbench.claims.words import deciding_text, reason_of
 from optbench.reports.stats import power
 from optbench.rng import stream
 
@@ -172,6 +172,109 @@ def test_without_records_a_claim_is_undecided_and_says_what_to_run(desk):
     assert (claim["verdict"], claim["interval"], claim["n"], claim["reason"]) == ("undecided", None, 0, "no records")
     assert claim["rerun"]["minutes"] is None
     assert claim["rerun"]["command"].startswith("optbench run ")
+
+
+def test_a_scale_that_was_not_run_is_only_declared(desk):
+    desk.claim(desk.test())
+    scale = "2 models of 0.10M parameters, arithmetic, 20 steps"
+    suite = desk.suite(2)
+
+    def told():
+        table = table_text([desk.judged()], width=200)
+        return [line.strip() for line in table.splitlines() if scale in line], table, markdown_text([desk.judged()])
+
+    lines, table, text = told()
+    assert lines == [f"A: declared: {scale} (not run yet)", f"declared: {scale} (not run yet)"]
+    assert "run here" not in table + text
+    assert text.count("(not run yet)") == 2
+    desk.fill(suite, lambda cell: 0.5 if cell.seed == 0 and cell.arm.optimizer != "adamw" else None)
+    assert told()[0] == [f"A: {scale}", f"run here: {scale}"]
+
+
+def test_a_row_names_the_test_that_its_figures_are_of(desk):
+    desk.suite(2)
+    both = "of: {{optimizer: {}, strategy: uniform}}"
+    against = "minus: {{optimizer: {}, strategy: uniform}}"
+
+    def named(*tests):
+        desk.claim(*tests)
+        return deciding_text(desk.judged())
+
+    assert named(desk.test()) == "accuracy vs adamw"
+    assert named(desk.test(joint="over: {optimizer: adamw}", where="above: 1")) == "accuracy over adamw"
+    assert named(desk.test(joint="")) == "accuracy of sam"
+    wide = desk.test(joint=against.format("adamw")).replace("of: {optimizer: sam}", both.format("sam"))
+    assert named(wide) == "accuracy vs adamw"
+    assert named(desk.test(), desk.test(of="functional_sam")) == "accuracy of sam vs adamw"
+    assert " accuracy of sam vs adamw " in table_text([desk.judged()]).splitlines()[1]
+
+
+def test_the_deciding_test_of_several_is_the_one_that_is_named(desk):
+    desk.fill(desk.suite(12), simulated({"functional_sam": 0.05, "adamw": 0.05}))
+    desk.claim(*[desk.test(of="functional_sam", joint=f"minus: {{optimizer: {o}}}") for o in ("sam", "adamw")])
+    assert deciding_text(desk.judged()) == "accuracy vs adamw"
+
+
+@pytest.mark.parametrize(
+    ("gain", "joint", "where", "margin", "opposite"),
+    [
+        (-0.05, "minus: {optimizer: adamw}", "above: 0", 0.01, True),
+        (0.05, "minus: {optimizer: adamw}", "below: 0", 0.01, True),
+        (-0.2, "over: {optimizer: adamw}", "above: 1", 0.1, True),
+        (0.05, "minus: {optimizer: adamw}", "above: 0.1", 0.01, False),
+        (0.0, "", "above: 0.8", 0.04, False),
+        (0.0, "minus: {optimizer: adamw}", "above: 0", 0.01, False),
+        (0.05, "minus: {optimizer: adamw}", "above: 0", 0.01, False),
+    ],
+)
+def test_an_effect_the_other_way_is_marked_in_the_table(desk, gain, joint, where, margin, opposite):
+    desk.fill(desk.suite(12), simulated({"sam": gain}))
+    desk.claim(desk.test(joint=joint, where=where, margin=margin))
+    judgement = desk.judged()
+    (claim,) = json.loads(json_text([judgement]))["claims"]
+    assert claim["opposite"] is claim["tests"][0]["opposite"] is opposite
+    assert "(opposite)" not in claim["verdict"]
+    if opposite:
+        assert claim["verdict"] == "fails"
+    row = table_text([judgement]).splitlines()[1]
+    assert row.startswith("claim ") and ("fails (opposite)" in row) is opposite
+
+
+def test_a_failure_whose_interval_reaches_to_both_sides_of_0_is_not_opposite(desk):
+    """[-1.2, +0.4] points: neither within 1 point of 0, nor all below 0."""
+    desk.fill(desk.suite(12), lambda cell: 0.5 + (cell.arm.optimizer == "sam") * (0.012 * (-1) ** cell.seed - 0.004))
+    desk.claim(desk.test())
+    judgement = desk.judged()
+    assert (judgement.verdict, judgement.is_opposite) == ("fails", False)
+    assert judgement.shown.effect.low < -0.01 < 0 < judgement.shown.effect.high < 0.01
+
+
+def test_a_bound_says_that_the_margin_is_in_it(desk):
+    desk.fill(desk.suite(12), simulated({"sam": -0.05}))
+    desk.claim(desk.test())
+    assert reason_of(desk.judged().tests[0]).startswith("all of the interval is below +1.0 (the margin), and below 0")
+    desk.claim(desk.test(where="above: 0.1"))
+    assert reason_of(desk.judged().tests[0]) == "all of the interval is below +11.0 (the threshold and the margin)"
+
+
+def test_a_command_repeats_runs_or_makes_them_and_stands_there_once(desk):
+    suite = desk.suite(2)
+    same = CHOICE.format(indent(desk.test(metric="test_nll", where="below: 0"), "    "))
+    other = indent(desk.test(of="functional_sam"), "    ")
+    desk.claim(desk.test(), choices=f"{same}  - name: third\n    tests:\n{other}")
+    command = desk.judged().rerun.command
+
+    def commands():
+        lines = [line.strip() for line in table_text([desk.judged()]).splitlines()]
+        return [line for line in lines if "optbench run" in line]
+
+    assert commands()[1] == f"to run all that is declared: {command}"
+    desk.fill(suite, lambda cell: 0.5 if cell.seed == 0 else None)
+    assert commands()[1] == f"to run all that is declared (about 4 minutes from nothing): {command}"
+    desk.fill(suite, simulated({}))
+    assert commands()[1] == f"to repeat the runs so far (about 4 minutes): {command}"
+    assert len(commands()) == 2
+    assert "functional_sam" in commands()[0]
 
 
 def test_texts_of_files_are_shown_and_not_run(desk):

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -61,6 +61,7 @@ class Suite:
     question: str = "Which one wins?"
     path: Path = Path("suites/toy.yaml")
     ranked_by: str = "accuracy"
+    panels: Sequence[Any] = ()
     execution: Execution = field(default_factory=Execution)
 
     def cells(self) -> list[Cell]:

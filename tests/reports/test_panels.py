@@ -32,7 +32,8 @@ def looked_at(bench):
 def test_each_family_with_numbers_has_its_table(bench, looked_at):
     report = report_of(looked_at(), bench.store)
     assert [table.family for table in report.panels] == ["sharpness", "simplicity", "loss by decile of difficulty"]
-    assert report.panels[0].mean.columns.tolist() == ["hessian_top", "split_error"]
+    assert report.panels[0].mean.columns.tolist() == ["hessian_top"]
+    assert report.panels[0].checks == {"split_error": pytest.approx(3.21e-7)}
     assert report.panels[2].mean.columns.tolist() == [f"decile_loss/{k}" for k in range(1, 11)]
 
 
@@ -52,11 +53,22 @@ def test_deciles_are_paired_differences_from_the_anchor(bench, looked_at):
     assert table.half_width["decile_loss/10"].iloc[0] > 1 > 0.01 > table.half_width["decile_loss/10"].iloc[1]
 
 
+def test_the_logit_and_functional_parts_have_a_table_of_their_own(bench):
+    suite = bench.suite(seeds=2)
+    for cell in suite.cells():
+        shares = {"logit_share": 0.7, "functional_share": 0.3, "sam_logit_share/tenth": 0.6, "ggn_top": 2.0}
+        bench.write(cell, 0.5, result=shares)
+    first, second = report_of(suite, bench.store).panels
+    assert first.mean.columns.tolist() == ["ggn_top"]
+    assert second.mean.columns.tolist() == ["logit_share"]
+    assert json.loads(render(suite, bench.store, "json"))["arms"][0]["metrics"]["sam_logit_share/tenth"]["mean"] == 0.6
+
+
 @FORMATS
 def test_every_format_carries_the_panels(bench, looked_at, format):
     text = render(looked_at(), bench.store, format, width=200)
-    for words in ("sharpness", "hessian top", "3.21e", "loss by decile of difficulty", "nats, minus adamw uniform"):
-        assert words in text
+    for words in ("sharpness", "hessian top", "split error 3.2e-07", "loss by decile of difficulty", "nats, minus adamw uniform"):
+        assert words in re.sub(r"\s+", " ", text)
     assert "Yardstick: the shared probe" in re.sub(r"\s+", " ", text)
 
 
