@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -183,6 +183,9 @@ class Look:
             basis=basis,
             tolerance=effort.tolerance,
         )
+        if effort.frugal:
+            # Each vector is as large as the model; what follows needs the top one alone.
+            ritz = replace(ritz, values=ritz.values[-1:], vectors=ritz.vectors[-1:])
         if self._mode == "exact":
             return ritz, ritz.top, ritz.residual
         # One-sided differences find the vector; its own value is taken with central ones. An error of the vector
