@@ -79,7 +79,7 @@ def run(
         print("interrupted before the first cell; the same command again continues", file=sys.stderr)
         raise typer.Exit(130) from None
     if not outcome.interrupted:
-        _print(_report(loaded, results, format))
+        _print(_report(loaded, results, format, panels=False))
     print(outcome.text, file=sys.stderr)
     if outcome.interrupted:
         raise typer.Exit(130)
@@ -192,12 +192,12 @@ def _folder(results: Path) -> Path:
     return results
 
 
-def _report(suite: Suite, results: Path, format: ReportText) -> str:
+def _report(suite: Suite, results: Path, format: ReportText, *, panels: bool = True) -> str:
     from optbench.archive import open_store
     from optbench.reports.leaderboard import render
 
     color = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    return render(suite, open_store(results), format, width=_width(), color=color)
+    return render(suite, open_store(results), format, width=_width(), color=color, panels=panels)
 
 
 def _width() -> int:

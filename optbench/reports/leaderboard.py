@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import pandas as pd
@@ -93,9 +93,12 @@ def report_of(suite: Suite, store: Store) -> Report:
     )
 
 
-def render(suite: Suite, store: Store, format: Format = "table", *, width: int = 100, color: bool = False) -> str:
+def render(
+    suite: Suite, store: Store, format: Format = "table", *, width: int = 100, color: bool = False, panels: bool = True
+) -> str:
     """The report as text, ending in a newline.
 
+    `panels` False leaves their tables out of the format `table`, so that the standings are what a run ends with.
     `width` (columns) and `color` (ANSI codes; give False unless a terminal reads it) matter to the format `table`
     alone. Raises UserError for another format and for records that must not be pooled.
     """
@@ -106,7 +109,10 @@ def render(suite: Suite, store: Store, format: Format = "table", *, width: int =
     report = report_of(suite, store)
     match format:
         case "table":
-            return terminal.table(report, width=width, color=color)
+            if panels or not report.panels:
+                return terminal.table(report, width=width, color=color)
+            rest = f"What panels found: optbench report {report.path} --results {report.results}\n"
+            return terminal.table(replace(report, panels=[]), width=width, color=color) + rest
         case "markdown":
             return documents.markdown_text(report)
         case "latex":

@@ -202,3 +202,10 @@ def test_differences_have_a_sign_and_the_anchor_has_none(bench, looked_at):
     rows = [line for line in text.split("minus adamw uniform")[1].splitlines() if line.startswith("| ")]
     assert "| 0.100 |" in rows[2] and rows[2].startswith("| adamw")
     assert "| -0.100 |" in rows[3] and rows[3].startswith("| muon")
+
+
+def test_a_run_ends_with_the_standings_and_says_where_the_panels_are(bench, looked_at):
+    text = render(looked_at(), bench.store, "table", panels=False)
+    assert "hessian top" not in text
+    assert text.splitlines()[-1].startswith("What panels found: optbench report")
+    assert render(looked_at(), bench.store, "json", panels=False) == render(looked_at(), bench.store, "json")
