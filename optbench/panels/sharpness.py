@@ -54,7 +54,7 @@ class Sharpness(Spec):
     tolerance: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.003
     memory_mib: Annotated[int, Field(ge=0)] = 64
     """What graphs, and what a Krylov basis, may take however small training is. Beyond it no graph is kept, parts are
-    a quarter of what training takes at once, and the basis is three vectors: 2.1 to 2.4 times the memory of AdamW."""
+    a quarter of what training takes at once, and the basis is three vectors: 2.1 to 2.2 times the memory of AdamW."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
 
