@@ -333,7 +333,7 @@ def test_a_probe_does_not_depend_on_what_ran_before_it_nor_on_the_micro_batch(re
 
 
 def test_observed_steps_leave_most_steps_to_be_timed():
-    from optbench.runner import observed_steps
+    from optbench.trained import observed_steps
 
     assert observed_steps(1) <= {0}
     assert len(observed_steps(6)) == 1

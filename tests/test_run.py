@@ -233,6 +233,8 @@ def test_interrupted_by_ctrl_c_it_says_how_to_go_on(small, tmp_path):
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell in the background lets its children ignore the signal, and they pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(5)
     os.killpg(process.pid, signal.SIGINT)
