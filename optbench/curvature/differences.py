@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from optbench.curvature.vectors import dot, norm, views
+from optbench.curvature.vectors import dot, norm, taken, views
 from optbench.oracle import shifted
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Differences:
                 behind = here
             along = [(a - b) / (step * (2 if fine else 1)) for a, b in zip(along, behind, strict=True)]
             self.oracle.gradient(cotangent=self._loss_hessian(here, along))
-            return self._taken()
+            return taken(self.oracle.parameters)
 
         def product(vectors: Sequence[Tensor], *, curvature: float | None = None, fine: bool = False) -> list[Tensor]:
             return [one(v, curvature, fine) for v in vectors]
@@ -91,15 +91,15 @@ class Differences:
             step = self._step(vector, curvature)
             if not fine and not unshifted:
                 gradient()
-                unshifted.append(self._taken())
+                unshifted.append(taken(self.oracle.parameters))
             with self._moved(vector, step):
                 gradient()
-            found = self._taken()
+            found = taken(self.oracle.parameters)
             if not fine:
                 return found.sub_(unshifted[0]).div_(step)
             with self._moved(vector, -step):
                 gradient()
-            return found.sub_(self._taken()).div_(2 * step)
+            return found.sub_(taken(self.oracle.parameters)).div_(2 * step)
 
         def product(vectors: Sequence[Tensor], *, curvature: float | None = None, fine: bool = False) -> list[Tensor]:
             return [one(v, curvature, fine) for v in vectors]
@@ -118,16 +118,6 @@ class Differences:
         parameters = self.oracle.parameters
         with shifted(parameters, views(vector * factor, parameters)):
             yield
-
-    def _taken(self) -> Tensor:
-        """The gradient out of `p.grad`, which is emptied tensor by tensor."""
-        parameters = self.oracle.parameters
-        found = parameters[0].new_empty(sum(p.numel() for p in parameters))
-        for p, place in zip(parameters, views(found, parameters), strict=True):
-            assert p.grad is not None, "the oracle fills every gradient"
-            place.copy_(p.grad)
-            p.grad = None
-        return found
 
     @torch.no_grad()
     def _outputs(self) -> list[Tensor]:

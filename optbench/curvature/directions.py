@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from optbench.curvature.vectors import flat, norm, views
+from optbench.curvature.vectors import norm, taken, views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +28,7 @@ def second_moment(groups: Sequence[Oracle]) -> Tensor:
     total: Tensor | None = None
     for group in groups:
         group.gradient()
-        square = flat([p.grad for p in group.parameters if p.grad is not None]).square_()
-        for p in group.parameters:
-            p.grad = None
+        square = taken(group.parameters).square_()
         total = square if total is None else total.add_(square)
     assert total is not None
     return total.div_(len(groups))

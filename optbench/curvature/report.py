@@ -14,7 +14,7 @@ from optbench.curvature.directions import preconditioned, second_moment, unit_
 from optbench.curvature.krylov import Ritz, rayleigh, top_eigenpairs
 from optbench.curvature.split import corrections, splits
 from optbench.curvature.trace import trace
-from optbench.curvature.vectors import flat, gaussian, norm, signs, views
+from optbench.curvature.vectors import flat, gaussian, norm, signs, taken, views
 from optbench.oracle import shifted
 from optbench.rng import stream
 
@@ -197,11 +197,9 @@ class Look:
         """Sharpness along directions, critical sharpness, and the split of H e."""
         oracle, effort = self._oracle, self._effort
         parameters = oracle.parameters
-        taken = oracle.gradient(keep=True)
-        assert taken.cotangent is not None
-        gradient = flat([p.grad for p in parameters if p.grad is not None])
-        for p in parameters:
-            p.grad = None
+        cotangent = oracle.gradient(keep=True).cotangent
+        assert cotangent is not None
+        gradient = taken(parameters)
         size, here = norm(gradient), self._loss()
         self._note(loss=here, gradient_norm=size)
         random = unit_(gaussian(stream(effort.seed, "sharpness/random"), gradient)).mul_(effort.rho)
@@ -218,7 +216,7 @@ class Look:
         chunks = [[name] for name in DIRECTIONS] if effort.frugal else [list(DIRECTIONS)]
         unexplained: dict[str, float] = {}
         for names in chunks:
-            unexplained |= self._split(names, gradient, taken.cotangent, here, top)
+            unexplained |= self._split(names, gradient, cotangent, here, top)
         self._note(unexplained=unexplained)
 
     def _split(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optbench.curvature.vectors import dot, flat, norm, views
+from optbench.curvature.vectors import dot, norm, taken, views
 from optbench.oracle import shifted
 
 if TYPE_CHECKING:
@@ -116,14 +116,14 @@ def corrections(
     numbers = {}
     with shifted(oracle.parameters, views(direction * rho, oracle.parameters)):
         oracle.gradient()
-        there = _taken(oracle)
+        there = taken(oracle.parameters)
         oracle.gradient(cotangent=cotangent)
         for whole, functional in zip(views(there, oracle.parameters), oracle.parameters, strict=True):
             assert functional.grad is not None
             whole.sub_(functional.grad)
         logit = norm(there)
         del there
-        correction = _taken(oracle).sub_(gradient)
+        correction = taken(oracle.parameters).sub_(gradient)
     added = norm(correction)
     if logit + added > 0:
         numbers["sam_logit_share"] = logit / (logit + added)
@@ -131,10 +131,3 @@ def corrections(
     if share is not None:
         numbers["fsam_logit_share"] = share
     return Corrections(numbers, rest)
-
-
-def _taken(oracle: Oracle) -> Tensor:
-    found = flat([p.grad for p in oracle.parameters if p.grad is not None])
-    for p in oracle.parameters:
-        p.grad = None
-    return found

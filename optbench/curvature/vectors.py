@@ -21,6 +21,16 @@ def flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([t.detach().reshape(-1) for t in tensors])
 
 
+def taken(parameters: Sequence[Tensor]) -> Tensor:
+    """The gradient out of `p.grad`, end to end, [P]; `p.grad` is emptied tensor by tensor, so that one copy is held."""
+    found = parameters[0].new_empty(sum(p.numel() for p in parameters))
+    for p, place in zip(parameters, views(found, parameters), strict=True):
+        assert p.grad is not None, "the oracle fills every gradient"
+        place.copy_(p.grad)
+        p.grad = None
+    return found.detach()
+
+
 def views(vector: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """The pieces of a flat vector in the shapes of `like`; nothing is copied."""
     ends = np.cumsum([t.numel() for t in like]).tolist()
