@@ -8,13 +8,19 @@ Legend: N supervised positions, K outputs per position (classes of a language mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from optbench.errors import UserError
+from optbench.optim.cotangent import Keep
+from optbench.shifts import shifted as shifted
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,22 @@ class Batch:
     num_supervised: int
 
 
+PartCotangent = Any
+"""dloss/doutputs of one part, as the model hands it out: a tensor [N, K], or what it is rebuilt from."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The loss of a part: its share `total` in the mean of the batch, with its graph where gradients are on.
+
+    `cotangent` gives dloss/doutputs, after the backward of `total` where there is one. A cotangent that is rebuilt may
+    leave `total` at 0 in a forward without gradients; the pull-back then fills it in, in place.
+    """
+
+    total: Tensor
+    cotangent: Callable[[], PartCotangent]
+
+
 class Differentiable(Protocol):
     """What the oracle needs of a model: its outputs, and the pull-back of a cotangent through them."""
 
@@ -55,30 +77,77 @@ class Differentiable(Protocol):
         """The outputs [N, K] at the supervised positions, with their graph."""
         ...
 
-    def pullback(self, part: Part, cotangent: Tensor) -> Tensor:
+    def pullback(self, part: Part, cotangent: PartCotangent) -> Tensor:
         """A scalar whose gradient is J^T C, J the Jacobian of the outputs and C the cotangent [N, K]; its own value
         means nothing. An implementation may leave out whatever only the outputs themselves would need."""
         ...
 
+    def evaluate(self, part: Part, losses: Losses, count: int, keep: Keep | None) -> Evaluated:
+        """The sum of the losses of a part over `count`, the supervised positions of its batch; `keep` is how a
+        cotangent is wanted, None if it is not. `ThroughOutputs` has it for models that know no shorter way."""
+        ...
+
 
 class Losses(Protocol):
-    """The loss of each supervised position: outputs [N, K], targets [N] -> [N]."""
+    """The loss of each supervised position: outputs [N, K], targets [N] -> [N]. No position looks at another, so that
+    they may be evaluated in any grouping."""
 
     def __call__(self, outputs: Tensor, targets: Tensor, /) -> Tensor:
         """The losses, with their graph."""
         ...
 
 
+def of_outputs(outputs: Tensor, targets: Tensor, losses: Losses, count: int, keep: Keep | None) -> Evaluated:
+    """The loss of a part from its outputs [N, K]; the cotangent is kept as a tensor."""
+    forward_only = not torch.is_grad_enabled()
+    if forward_only and keep:
+        outputs = outputs.detach().requires_grad_()
+    elif keep:
+        outputs.retain_grad()
+    with torch.set_grad_enabled(bool(keep) or not forward_only):
+        total = losses(outputs, targets).sum() / count
+
+    def kept() -> Tensor:
+        found = torch.autograd.grad(total, outputs)[0] if forward_only else outputs.grad
+        assert found is not None, "the cotangent is there after the backward"
+        return found
+
+    return Evaluated(total, kept)
+
+
+class ThroughOutputs:
+    """`Differentiable.evaluate` for models whose loss is made from their outputs."""
+
+    def evaluate(self: Any, part: Part, losses: Losses, count: int, keep: Keep | None) -> Evaluated:
+        """The loss of a part. Raises UserError for a cotangent that is to be rebuilt: there is nothing smaller here
+        from which it could be."""
+        if keep == "rebuilt":
+            raise UserError(
+                "cotangent: rebuilt needs a language model whose logits are those of its output layer, and this model "
+                "has none, or scales or caps its logits. Allowed here: auto, kept"
+            )
+        return of_outputs(self.outputs(part), part.targets, losses, count, keep)
+
+
 @dataclass(frozen=True)
 class Gradient:
     """The answer to `Oracle.gradient`: the numbers are in `p.grad`.
 
-    `loss` is the loss of the batch where the gradient was taken, NaN where it was not evaluated (a pulled-back
-    cotangent needs no loss). `cotangent` holds dloss/doutputs [N, K] for each part, where it was asked to be kept.
+    `loss`, the sum of `totals`, is the loss of the batch where the gradient was taken, NaN where it was not evaluated
+    (a pulled-back cotangent needs no loss). `cotangent` holds dloss/doutputs for each part, where it was asked for. It
+    may be rebuilt from the weights, which then have to be as they were, apart from shifts that are still open.
     """
 
-    loss: Tensor
-    cotangent: Sequence[Tensor] | None = None
+    totals: Sequence[Tensor]
+    cotangent: Sequence[PartCotangent] | None = None
+
+    @property
+    def loss(self) -> Tensor:
+        """The loss, as far as it is known by now: a forward that keeps what rebuilds its cotangent does not know it."""
+        total = self.totals[0]
+        for other in self.totals[1:]:
+            total = total + other
+        return total
 
 
 class Oracle:
@@ -92,7 +161,8 @@ class Oracle:
         self.batch = batch
         self.parameters = [p for p in model.module.parameters() if p.requires_grad]
         self.losses = losses
-        self._thirds = 0
+        self._thirds = Fraction(0)
+        self._share, self._shared = Fraction(1), self
         self._random_state: dict[str, Any] = {}
 
     @classmethod
@@ -110,68 +180,84 @@ class Oracle:
     @property
     def passes(self) -> float:
         """Forward + backward evaluations of the whole batch so far; a forward alone counts 1/3."""
-        return self._thirds / 3
+        return float(self._thirds / 3)
 
-    def gradient(self, *, cotangent: Sequence[Tensor] | None = None, keep: bool = False) -> Gradient:
+    def gradient(self, *, cotangent: Sequence[PartCotangent] | None = None, keep: Keep | bool = False) -> Gradient:
         """Fills `p.grad` with the gradient at the parameters as they are; what was there before is dropped.
 
         Without `cotangent` it is the gradient of the loss, J^T dloss/doutputs. With one it is J^T C: the Jacobian of
-        here, the cotangent of wherever it was taken. `keep` returns dloss/doutputs of here, for later.
+        here, the cotangent of wherever it was taken. `keep` returns dloss/doutputs of here, for later; True is `auto`.
         """
         for p in self.parameters:
             p.grad = None
-        self._thirds += 3
+        self._count(3)
         if cotangent is not None:
             with self._same_masks():
                 for part, c in zip(self.batch.parts, cotangent, strict=True):
                     torch.autograd.backward(self.model.pullback(part, c))
             self._fill_missing()
-            return Gradient(torch.full((), torch.nan, device=self.parameters[0].device))
-        total: Tensor | None = None
-        kept: list[Tensor] = []
+            return Gradient([torch.full((), torch.nan, device=self.parameters[0].device)])
+        wanted = "auto" if keep is True else keep or None
+        totals: list[Tensor] = []
+        kept: list[PartCotangent] = []
         with self._same_masks():
             for part in self.batch.parts:
-                outputs = self.model.outputs(part)
-                if keep:
-                    outputs.retain_grad()
-                loss = self.losses(outputs, part.targets).sum() / self.batch.num_supervised
-                torch.autograd.backward(loss)
-                total = loss.detach() if total is None else total + loss.detach()
-                if keep:
-                    assert outputs.grad is not None
-                    kept.append(outputs.grad)
+                found = self.model.evaluate(part, self.losses, self.batch.num_supervised, wanted)
+                torch.autograd.backward(found.total)
+                totals.append(found.total.detach())
+                if wanted:
+                    kept.append(found.cotangent())
         self._fill_missing()
-        assert total is not None
-        return Gradient(total, kept if keep else None)
+        return Gradient(totals, kept if wanted else None)
 
-    def cotangent(self) -> Gradient:
-        """dloss/doutputs [N, K] for each part, and the loss, at the parameters as they are; forward only."""
-        self._thirds += 1
-        kept: list[Tensor] = []
-        total: Tensor | None = None
-        with self._same_masks():
+    def cotangent(self, keep: Keep = "auto") -> Gradient:
+        """dloss/doutputs for each part, and the loss, at the parameters as they are; forward only. Where the cotangent
+        is rebuilt later, the loss is filled in then."""
+        self._count(1)
+        totals: list[Tensor] = []
+        kept: list[PartCotangent] = []
+        with self._same_masks(), torch.no_grad():
             for part in self.batch.parts:
-                with torch.no_grad():
-                    outputs = self.model.outputs(part)
-                leaf = outputs.detach().requires_grad_()
-                with torch.enable_grad():
-                    loss = self.losses(leaf, part.targets).sum() / self.batch.num_supervised
-                kept.append(torch.autograd.grad(loss, leaf)[0])
-                total = loss.detach() if total is None else total + loss.detach()
-        assert total is not None
-        return Gradient(total, kept)
+                found = self.model.evaluate(part, self.losses, self.batch.num_supervised, keep)
+                totals.append(found.total.detach())
+                kept.append(found.cotangent())
+        return Gradient(totals, kept)
 
     @torch.no_grad()
     def loss(self) -> Tensor:
         """The mean loss per supervised position, nats for a language model; forward only."""
-        self._thirds += 1
-        total: Tensor | None = None
+        self._count(1)
         with self._same_masks():
-            for part in self.batch.parts:
-                loss = self.losses(self.model.outputs(part), part.targets).sum() / self.batch.num_supervised
-                total = loss if total is None else total + loss
-        assert total is not None
-        return total
+            parts = self.batch.parts
+            totals = [self.model.evaluate(p, self.losses, self.batch.num_supervised, None).total for p in parts]
+        return Gradient(totals).loss
+
+    def of_fraction(self, fraction: float) -> Oracle:
+        """The oracle of the mean loss over a fraction of the batch: every 1/fraction-th of its examples, rounded up.
+
+        Its passes count here by the share of the examples. Which examples depends on the order of the parts. On a GPU
+        the host waits for the device, once, to learn which positions these are.
+        """
+        sizes = [len(next(iter(part.inputs.values()))) for part in self.batch.parts]
+        wanted = max(1, math.ceil(fraction * sum(sizes)))
+        chosen = [i * sum(sizes) // wanted for i in range(wanted)]
+        parts, start = [], 0
+        for part, size in zip(self.batch.parts, sizes, strict=True):
+            rows = [i - start for i in chosen if start <= i < start + size]
+            start += size
+            if rows:
+                parts.append(_of_rows(part, rows, size))
+        supervised = sum(len(part.positions) for part in parts)
+        found = Oracle(
+            self.model,
+            self.losses,
+            Batch(parts, num_tokens=self.batch.num_tokens * wanted // sum(sizes), num_supervised=supervised),
+        )
+        found._share, found._shared = Fraction(wanted, sum(sizes)), self
+        return found
+
+    def _count(self, thirds: int) -> None:
+        self._shared._thirds += thirds * self._share
 
     def _fill_missing(self) -> None:
         # A parameter that no example touches (an expert, an unused head) has gradient zero, not no gradient.
@@ -190,26 +276,18 @@ class Oracle:
         yield
 
 
-@contextmanager
-def shifted(params: Sequence[Tensor], by: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Adds `by` to `params` inside the block, in place; yields the unshifted values.
-
-    Afterwards the parameters hold the very same bits as before, also after an error: w + e - e is not w in floating
-    point, so the values are saved and copied back. Raises ValueError for parameters below float32, whose spacing is of
-    the size of the shift (at rho = 0.05 and 0.5 billion bfloat16 parameters, 2.6% of the entries move at all).
-    """
-    for p in params:
-        if p.dtype in (torch.bfloat16, torch.float16):
-            raise ValueError(f"a shift of {p.dtype} parameters is mostly lost to rounding: keep float32 weights")
-    with torch.no_grad():
-        saved = [p.detach().clone() for p in params]
-        try:
-            torch._foreach_add_(list(params), list(by))
-            del by
-            with torch.enable_grad():
-                yield saved
-        finally:
-            torch._foreach_copy_(list(params), saved)
+def _of_rows(part: Part, rows: Sequence[int], size: int) -> Part:
+    """The part with some of its examples: inputs [B, ...] by row, positions renumbered."""
+    device = part.positions.device
+    tokens = [value for value in part.inputs.values() if value.dim() == 2 and not value.is_floating_point()]
+    length = tokens[0].shape[1] if tokens else 1  # Without tokens there is one output for each example.
+    place = torch.full((size,), -1, device=device)
+    place[torch.tensor(rows, device=device)] = torch.arange(len(rows), device=device)
+    row = part.positions // length
+    kept = (place[row] >= 0).nonzero().squeeze(1)
+    positions = place[row[kept]] * length + part.positions[kept] % length
+    inputs = {name: value[torch.tensor(rows, device=value.device)] for name, value in part.inputs.items()}
+    return Part(inputs, positions, part.targets[kept])
 
 
 def _random_state(parameters: Sequence[Tensor]) -> dict[str, Any]:

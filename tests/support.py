@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from optbench.models.language_model import batch_of_labels, cross_entropy
 from optbench.optim.base import Parameter
-from optbench.oracle import Batch, Oracle, Part
+from optbench.oracle import Batch, Oracle, Part, ThroughOutputs
 
 VOCABULARY, WIDTH = 11, 6
 
@@ -42,7 +42,7 @@ class TinyLM(nn.Module):
 
 
 @dataclass
-class Plainly:
+class Plainly(ThroughOutputs):
     """A module behind the oracle by the plainest of means: outputs, and their inner product with a cotangent."""
 
     module: nn.Module

@@ -1,4 +1,4 @@
-"""The output layer: what turns hidden states into logits, and the pull-back of a cotangent through it.
+"""The output layer: found in a model, and the loss and its gradient through it without the logits.
 
 Legend: D width, V classes, N supervised positions.
 """
@@ -11,6 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from optbench.models.functional_head import Kept, Point, Rebuilt, chunk_rows, head_gradient, product_dtype, widened
+from optbench.optim.cotangent import Keep, is_kept
+from optbench.oracle import Evaluated, Losses, PartCotangent, of_outputs
+from optbench.shifts import now
+
 
 @dataclass(frozen=True)
 class Head:
@@ -18,6 +23,8 @@ class Head:
 
     backbone: nn.Module
     linear: nn.Linear
+    parameters: int = 0
+    """Of the whole model."""
 
     @property
     def weight_VD(self) -> Tensor:
@@ -61,34 +68,55 @@ class Head:
             module.train(was_training)
         untouched = logits.shape == ramp_BTV.shape and torch.equal(logits, ramp_BTV.to(logits.dtype))
         same = len(given) == 1 and given[0].shape == hidden.shape and torch.allclose(given[0], hidden, rtol=1e-4)
-        return cls(backbone, linear) if untouched and same else None
+        return cls(backbone, linear, sum(p.numel() for p in module.parameters())) if untouched and same else None
+
+    def evaluate(
+        self,
+        hidden_ND: Tensor,
+        targets_N: Tensor,
+        losses: Losses,
+        count: int,
+        keep: Keep | None,
+        *,
+        rows: int | None = None,
+    ) -> Evaluated:
+        """The loss of N positions over `count`: see `Differentiable.evaluate`.
+
+        Up to `rows` positions go through the output layer at once, by default as many as make 64 MiB of logits on a
+        CPU and 512 MiB on a GPU. A batch below that takes the plain way.
+        """
+        classes, positions = len(self.weight_VD), len(hidden_ND)
+        rows = chunk_rows(classes, hidden_ND.device) if rows is None else rows
+        dtype = product_dtype(hidden_ND)
+        kept = keep is not None and is_kept(keep, entries=float(count) * classes, parameters=self.parameters)
+        point = Point(hidden_ND.detach(), self.weight_VD, self.bias_V, targets_N, losses, count, rows, dtype, now())
+        forward_only = not torch.is_grad_enabled()
+        if keep is not None and not kept and forward_only:
+            # The pull-back makes the logits anyway, and the loss with them.
+            total = widened(hidden_ND).new_zeros(())
+            return Evaluated(total, lambda: Rebuilt(point, total))
+        if positions <= rows:
+            plain = of_outputs(self.outputs(hidden_ND), targets_N, losses, count, keep if kept else None)
+            return plain if kept or keep is None else Evaluated(plain.total, lambda: Rebuilt(point))
+        if keep is None and forward_only:
+            return Evaluated(point.loss(), _nothing)
+        if not kept:
+            total = head_gradient(hidden_ND, self.weight_VD, self.bias_V, point)
+            return Evaluated(total, lambda: Rebuilt(point))
+        cotangent_NV = hidden_ND.new_empty((positions, classes), dtype=dtype)
+        total = head_gradient(hidden_ND, self.weight_VD, self.bias_V, point, kept_NV=cotangent_NV)
+        return Evaluated(total, lambda: cotangent_NV)
+
+    def outputs(self, hidden_ND: Tensor) -> Tensor:
+        """The logits [N, V], float32 at least."""
+        return widened(nn.functional.linear(hidden_ND, self.weight_VD, self.bias_V))
+
+    def pullback(self, hidden_ND: Tensor, cotangent: PartCotangent) -> Tensor:
+        """A scalar whose gradient is J^T C at hidden states and weights as they are; their logits are not made."""
+        if isinstance(cotangent, Tensor):
+            cotangent = Kept(cotangent, product_dtype(hidden_ND))
+        return head_gradient(hidden_ND, self.weight_VD, self.bias_V, cotangent)
 
 
-class _LinearPullback(torch.autograd.Function):
-    """The products are taken in the precision that autocast gives a linear layer, as in the pass this stands for."""
-
-    @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cotangent_NV: Tensor) -> Tensor:
-        device = hidden_ND.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_ND.dtype
-        ctx.save_for_backward(hidden_ND.to(dtype), weight_VD.to(dtype), cotangent_NV)
-        ctx.dtypes = hidden_ND.dtype, weight_VD.dtype, None if bias_V is None else bias_V.dtype
-        return hidden_ND.new_zeros((), dtype=torch.float32)
-
-    @staticmethod
-    def backward(ctx: Any, *scales: Tensor) -> Any:
-        (scale,) = scales
-        hidden_ND, weight_VD, cotangent_NV = ctx.saved_tensors
-        hidden_dtype, weight_dtype, bias_dtype = ctx.dtypes
-        c = (cotangent_NV * scale).to(hidden_ND.dtype)
-        bias = None if bias_dtype is None else c.sum(0).to(bias_dtype)
-        return (c @ weight_VD).to(hidden_dtype), (c.T @ hidden_ND).to(weight_dtype), bias, None
-
-
-def linear_pullback(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, cotangent_NV: Tensor) -> Tensor:
-    """A zero whose gradient is J^T C for logits = h W^T + b: dh = C W, dW = C^T h, db = sum_n C.
-
-    The logits themselves are not needed and not computed: at the shifted point of Functional-SAM nobody asks for them.
-    """
-    result: Tensor = _LinearPullback.apply(hidden_ND, weight_VD, bias_V, cotangent_NV)  # type: ignore[no-untyped-call]
-    return result
+def _nothing() -> PartCotangent:
+    raise AssertionError("no cotangent was asked for")

@@ -14,8 +14,10 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from optbench.models.head import Head, linear_pullback
-from optbench.oracle import Batch, Part
+from optbench.models.functional_head import widened
+from optbench.models.head import Head
+from optbench.optim.cotangent import Keep
+from optbench.oracle import Batch, Evaluated, Losses, Part, PartCotangent, ThroughOutputs
 
 IGNORED = -100
 Precision = Literal["float32", "tf32", "bf16"]
@@ -41,7 +43,7 @@ class Tokenizer(Protocol):
 
 
 @dataclass(frozen=True)
-class LanguageModel:
+class LanguageModel(ThroughOutputs):
     """A causal model of transformers with its parts exposed.
 
     `head` is None where head(hidden) does not equal the model's logits (models that scale or cap them): then the
@@ -85,24 +87,27 @@ class LanguageModel:
         return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
 
     def outputs(self, part: Part) -> Tensor:
-        """The logits [N, V] at the supervised positions, float32."""
+        """The logits [N, V] at the supervised positions, float32 at least."""
         with self.autocast():
             if self.head is None:
                 logits_BTV = self.module(**part.inputs, use_cache=False).logits
-                picked_NV: Tensor = logits_BTV.flatten(0, 1)[part.positions].float()
-                return picked_NV
-            hidden_ND = self._hidden(part)
-            return nn.functional.linear(hidden_ND, self.head.weight_VD, self.head.bias_V).float()
+                return widened(logits_BTV.flatten(0, 1)[part.positions])
+            return self.head.outputs(self._hidden(part))
 
-    def pullback(self, part: Part, cotangent: Tensor) -> Tensor:
-        """A scalar whose gradient is J^T C. With a head, the logits are never computed: see `linear_pullback`."""
+    def evaluate(self, part: Part, losses: Losses, count: int, keep: Keep | None) -> Evaluated:
+        """The loss of a part, by the output layer in pieces where there is one: see `Head.evaluate`."""
+        if self.head is None:
+            return super().evaluate(part, losses, count, keep)
+        with self.autocast():
+            return self.head.evaluate(self._hidden(part), part.targets, losses, count, keep)
+
+    def pullback(self, part: Part, cotangent: PartCotangent) -> Tensor:
+        """A scalar whose gradient is J^T C. With a head, the logits are never computed: see `Head.pullback`."""
         with self.autocast():
             if self.head is None:
-                logits_BTV = self.module(**part.inputs, use_cache=False).logits
-                inner: Tensor = (logits_BTV.flatten(0, 1)[part.positions].float() * cotangent).sum()
+                inner: Tensor = (self.outputs(part) * cotangent).sum()
                 return inner
-            hidden_ND = self._hidden(part)
-            return linear_pullback(hidden_ND, self.head.weight_VD, self.head.bias_V, cotangent)
+            return self.head.pullback(self._hidden(part), cotangent)
 
     def _hidden(self, part: Part) -> Tensor:
         assert self.head is not None

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from optbench.oracle import Part
+from optbench.oracle import Part, ThroughOutputs
 from optbench.rng import stream
 
 
@@ -65,7 +65,7 @@ def effective_matrix(weights: Mapping[str, Any]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Regressor:
+class Regressor(ThroughOutputs):
     """Self-attention behind the oracle. Every sequence has one supervised position, its query: outputs are [B, 1].
 
     It has no tokenizer, and no output layer that could be told apart.

@@ -24,8 +24,8 @@ class Isotropic(Spec):
     needs_direction: ClassVar[bool] = False
 
     def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
-        """The shift; its norm is rho, or 0 where the gradient is."""
-        return _of_norm(rho, _gradients(weights))
+        """The shift; its norm is rho, or 0 where the gradient is. It takes the place of the gradients."""
+        return _to_norm(rho, _gradients(weights))
 
 
 class Relative(Spec):
@@ -39,10 +39,13 @@ class Relative(Spec):
     needs_direction: ClassVar[bool] = False
 
     def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
-        """The shift; || e / T || is rho."""
-        scales = [w.detach().abs() + self.eta for w in weights]
-        scaled = _of_norm(rho, [t * g for t, g in zip(scales, _gradients(weights), strict=True)])
-        return [s.mul_(t) for t, s in zip(scales, scaled, strict=True)]
+        """The shift; || e / T || is rho. It takes the place of the gradients; T is made twice, a tensor at a time."""
+        gradients = _gradients(weights)
+        for w, g in zip(weights, gradients, strict=True):
+            g.mul_(w.detach().abs().add_(self.eta))
+        for w, scaled in zip(weights, _to_norm(rho, gradients), strict=True):
+            scaled.mul_(w.detach().abs().add_(self.eta))
+        return gradients
 
 
 class Preconditioned(Spec):
@@ -64,7 +67,7 @@ class Preconditioned(Spec):
     def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
         """The shift; its norm is rho."""
         damping = Damping(self.damping, self.relative_damping, self.bias_correction)
-        return _of_norm(rho, rule.precondition(_gradients(weights), damping))
+        return _to_norm(rho, rule.precondition(_gradients(weights), damping))
 
 
 class Momentum(Spec):
@@ -82,7 +85,7 @@ class Momentum(Spec):
 
     def shift(self, weights: Sequence[Tensor], rule: Rule, rho: float) -> list[Tensor]:
         """The shift; its norm is rho, or 0 before the first step."""
-        return _of_norm(-rho, rule.direction())
+        return _to_norm(-rho, [m.clone() for m in rule.direction()])
 
 
 ASCENTS: dict[str, type[Spec]] = with_entry_points(
@@ -107,11 +110,12 @@ def _gradients(weights: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
-def _of_norm(rho: float, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors scaled together to norm |rho|; zeros stay zeros."""
+def _to_norm(rho: float, tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors scaled together to norm |rho|, in place; zeros stay zeros."""
     import torch
 
-    norm = torch.nn.utils.get_total_norm(list(tensors))
+    norm = torch.nn.utils.get_total_norm(tensors)
     # No branch on the norm: reading it would make the host wait for the device in every step.
     scale = torch.where(norm > 0, rho / norm, torch.zeros_like(norm))
-    return list(torch._foreach_mul(list(tensors), scale.to(tensors[0].dtype)))
+    torch._foreach_mul_(tensors, scale.to(tensors[0].dtype))
+    return tensors

@@ -49,7 +49,8 @@ class Rule(Protocol):
         ...
 
     def precondition(self, gradients: Sequence[Tensor], damping: Damping) -> list[Tensor]:
-        """The gradients in the rule's own geometry, from its state before this step; unchanged before the first."""
+        """The gradients in the rule's own geometry, from its state before this step; unchanged before the first. The
+        caller may write into what it gets."""
         ...
 
     def direction(self) -> list[Tensor]:
@@ -117,6 +118,38 @@ class Estimator(Protocol):
         """Fills `p.grad`; leaves the parameters bit for bit as they were."""
         ...
 
+    def state_bytes(self) -> int:
+        """Bytes of the tensors that the estimator keeps between steps."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next estimate depends on, apart from its arguments."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues as the estimator that gave `state` would have, bit for bit."""
+        ...
+
+
+class Stateless:
+    """A spec of an estimator that is the estimator, for it keeps nothing between steps."""
+
+    def build(self: Any) -> Estimator:
+        """The estimator: this spec."""
+        found: Estimator = self
+        return found
+
+    def state_bytes(self) -> int:
+        """None."""
+        return 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing to do."""
+
 
 @dataclass(frozen=True)
 class StepInfo:
@@ -158,13 +191,18 @@ class Optimizer:
             self.rule.apply(lr_scale)
         return StepInfo(estimate.loss, estimate.loss_at, norm, estimate.notes)
 
+    def state_bytes(self) -> int:
+        """Bytes of the tensors that rule and estimator keep between steps."""
+        return self.rule.state_bytes() + self.estimator.state_bytes()
+
     def state_dict(self) -> dict[str, Any]:
-        """The state of the rule; estimators keep none."""
-        return self.rule.state_dict()
+        """The states of rule and estimator."""
+        return {"rule": self.rule.state_dict(), "estimator": self.estimator.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continues as the optimizer that gave `state` would have."""
-        self.rule.load_state_dict(state)
+        self.rule.load_state_dict(state["rule"])
+        self.estimator.load_state_dict(state["estimator"])
 
 
 def check_claims(parameters: Sequence[Parameter], claims: Mapping[str, Sequence[str]]) -> None:

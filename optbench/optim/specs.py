@@ -42,7 +42,7 @@ class OptimizerSpec(Spec):
         """The optimizer of these parameters."""
         from optbench.optim.base import Optimizer
 
-        return Optimizer(self.estimator, self.rule.build(parameters), parameters, max_norm=self.max_norm)
+        return Optimizer(self.estimator.build(), self.rule.build(parameters), parameters, max_norm=self.max_norm)
 
 
 def _sharpness_aware(**fields: Any) -> dict[str, Any]:
