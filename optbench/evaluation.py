@@ -27,7 +27,7 @@ def example_losses(model: LanguageModel, task: Task, prepared: Prepared, *, micr
         for start in range(0, len(prepared), size):
             rows = np.arange(start, min(start + size, len(prepared)))
             batch = prepared.batch(rows, micro_batch=size)
-            losses = [task.losses(model.outputs(part), part.targets) for part in batch.parts]
+            losses = [model.by_position(part, task.losses) for part in batch.parts]
             found.append(mean_by_example(losses, prepared.supervised[rows]))
     finally:
         model.module.train(was_training)

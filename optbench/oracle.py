@@ -128,6 +128,11 @@ class ThroughOutputs:
             )
         return of_outputs(self.outputs(part), part.targets, losses, count, keep)
 
+    @torch.no_grad()
+    def by_position(self: Any, part: Part, losses: Losses) -> Tensor:
+        """The losses [N] of a part, forward only."""
+        return losses(self.outputs(part), part.targets)
+
 
 @dataclass(frozen=True)
 class Gradient:

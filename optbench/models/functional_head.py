@@ -91,8 +91,12 @@ class Point:
     @torch.no_grad()
     def loss(self) -> Tensor:
         """The sum of the losses over `count`; nothing is differentiated."""
-        found = [self.losses(logits_KV, self.targets_N[at]).sum() / self.count for at, logits_KV in self._logits()]
-        return torch.stack(found).sum()
+        return self.by_position().sum() / self.count
+
+    @torch.no_grad()
+    def by_position(self) -> Tensor:
+        """The losses [N]; nothing is differentiated."""
+        return torch.cat([self.losses(logits_KV, self.targets_N[at]) for at, logits_KV in self._logits()])
 
     def _logits(self) -> Iterator[tuple[slice, Tensor]]:
         weight_VD = as_of(self.moment, self.weight_VD).detach().to(self.dtype)
@@ -189,7 +193,8 @@ def _plus_product(total_VD: Tensor | None, cotangent_KV: Tensor, hidden_KD: Tens
     if total_VD is None:
         return (cotangent_KV.T @ hidden_KD).to(dtype)
     if hidden_KD.dtype == dtype:
-        return total_VD.addmm_(cotangent_KV.T, hidden_KD)
+        # Not addmm_: torch's counter of operations overlooks the one in place.
+        return torch.addmm(total_VD, cotangent_KV.T, hidden_KD, out=total_VD)
     return total_VD.add_(cotangent_KV.T @ hidden_KD)
 
 

@@ -111,6 +111,13 @@ class Head:
         """The logits [N, V], float32 at least."""
         return widened(nn.functional.linear(hidden_ND, self.weight_VD, self.bias_V))
 
+    @torch.no_grad()
+    def by_position(self, hidden_ND: Tensor, targets_N: Tensor, losses: Losses) -> Tensor:
+        """The losses [N], forward only, in the pieces of `evaluate`."""
+        rows = chunk_rows(len(self.weight_VD), hidden_ND.device)
+        dtype = product_dtype(hidden_ND)
+        return Point(hidden_ND, self.weight_VD, self.bias_V, targets_N, losses, 1, rows, dtype, now()).by_position()
+
     def pullback(self, hidden_ND: Tensor, cotangent: PartCotangent) -> Tensor:
         """A scalar whose gradient is J^T C at hidden states and weights as they are; their logits are not made."""
         if isinstance(cotangent, Tensor):

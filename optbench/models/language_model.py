@@ -101,6 +101,14 @@ class LanguageModel(ThroughOutputs):
         with self.autocast():
             return self.head.evaluate(self._hidden(part), part.targets, losses, count, keep)
 
+    @torch.no_grad()
+    def by_position(self, part: Part, losses: Losses) -> Tensor:
+        """The losses [N] at the supervised positions, forward only; logits are never there all at once."""
+        if self.head is None:
+            return super().by_position(part, losses)
+        with self.autocast():
+            return self.head.by_position(self._hidden(part), part.targets, losses)
+
     def pullback(self, part: Part, cotangent: PartCotangent) -> Tensor:
         """A scalar whose gradient is J^T C. With a head, the logits are never computed: see `Head.pullback`."""
         with self.autocast():

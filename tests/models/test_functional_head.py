@@ -62,6 +62,16 @@ def test_loss_and_gradient_are_those_of_the_plain_way(form, rows):
     torch.testing.assert_close(forward, expected.detach(), rtol=1e-10, atol=0)
 
 
+def test_losses_by_position_are_those_of_the_plain_way(monkeypatch):
+    head, _, ids, targets = built("bias")
+    monkeypatch.setitem(functional_head.ENTRIES, "cpu", 0)
+    monkeypatch.setitem(functional_head.ROWS, "cpu", 4)
+    found = head.by_position(head.backbone(ids), targets, cross_entropy)
+    torch.testing.assert_close(
+        found, cross_entropy(head.outputs(head.backbone(ids)), targets).detach(), rtol=1e-10, atol=0
+    )
+
+
 @pytest.mark.parametrize("forward_only", [False, True])
 @pytest.mark.parametrize("keep", ["kept", "rebuilt"])
 @pytest.mark.parametrize("rows", [1, 4, 13, 100])
