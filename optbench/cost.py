@@ -1,19 +1,22 @@
 """What training costs in floating-point operations, counted and not measured; and how budgets become steps.
 
-Counted are the matrix products of the model and of the rule. Every non-padding token counts once per pass; attention is
-counted without its causal half; the output layer is counted at supervised positions only, where it is computed;
-elementwise work is left out.
+Counted are the matrix products of the model and of the rule. Every non-padding token counts once per pass; attention
+counts all pairs of positions of an example, those that the causal mask hides as well; the output layer is counted at
+supervised positions only, where it is computed. Elementwise work is left out, and with it the angles of rotary
+embeddings, which transformers writes as a product of positions and frequencies. tests/test_flops.py holds the rest
+against torch's own counter, to the last operation.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from optbench.models.dimensions import Dimensions
+from optbench.optim.cotangent import is_kept
 from optbench.tasks.base import Prepared
 
 NANO_PACE, FULL_PACE = 15e9, 60e9
@@ -47,10 +50,15 @@ def training_flops(dimensions: Dimensions, optimizer: Any, work: Work, *, steps:
     """Operations of `steps` steps of an OptimizerSpec that together see `work`: estimator and rule."""
     body = dimensions.body_forward_flops(tokens=work.tokens, pairs=work.pairs)
     head = dimensions.head_forward_flops(supervised=work.supervised)
-    passes: float = optimizer.estimator.flops(body, head)
+    estimator = optimizer.estimator
+    entries = work.supervised * dimensions.vocabulary / max(steps, 1)
+    kept = partial(is_kept, entries=entries, parameters=dimensions.matrix_parameters)
+    passes: float = estimator.flops(body, head, kept)
     update: float = optimizer.rule.update_flops(dimensions.hidden_matrices())
-    if optimizer.estimator.preconditions:
-        update += optimizer.rule.precondition_flops(dimensions.hidden_matrices())
+    if estimator.preconditions:
+        # Once for each shift, and a shift may serve several steps.
+        often = getattr(estimator, "refresh_every", 1)
+        update += optimizer.rule.precondition_flops(dimensions.hidden_matrices()) / often
     return passes + steps * update
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def run_cell(
     start = time.perf_counter()
     cost_metrics.reset_peak(device)
     training = cell.training
-    provenance_of_run = provenance(device=device, precision=training.precision, attention=training.attention)
+    provenance_of_run = _circumstances(device, training.precision, training.attention, torch.get_num_threads())
     looked = 0.0
     try:
         run = trained(cell, panels, store.root, device=device, progress=progress)
@@ -104,6 +105,8 @@ def look_again(
     """
     if not panels:
         return
+    import torch
+
     training = cell.training
     weights = store.folder(cell.key) / WEIGHTS
     seconds: Mapping[str, float] = {}
@@ -125,8 +128,15 @@ def look_again(
                 f"delete {store.folder(cell.key)} to run it anew with its panels"
             )
         found, seconds = run.watch.finish(), run.watch.seconds
-    made = provenance(device=device, precision=training.precision, attention=training.attention)
+    made = _circumstances(device, training.precision, training.attention, torch.get_num_threads())
     written(store.folder(cell.key) / PANELS, cell.key, found, seconds, made)
+
+
+@lru_cache(maxsize=32)
+def _circumstances(device: str, precision: str, attention: str, threads: int) -> dict[str, Any]:
+    # Asked once per process: the code that runs is that of the commit at which it was imported, and git is slow to
+    # answer. The number of threads is read by `provenance` itself; as an argument it tells when to ask again.
+    return provenance(device=device, precision=precision, attention=attention)
 
 
 Found = Mapping[str, tuple[Any, Findings]]

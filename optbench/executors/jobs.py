@@ -33,7 +33,10 @@ class Job:
 
 
 def jobs_for(cells: Sequence[Cell], store: Store) -> list[Job]:
-    """One job for each probe and each cell that is missing or lacks findings, each once."""
+    """One job for each probe and each cell that is missing or lacks findings, each once.
+
+    Long ones go first, otherwise in the order of the suite: workers then run out of work at nearly the same time.
+    """
     probes: dict[str, Job] = {}
     jobs: dict[str, Job] = {}
     for cell in cells:
@@ -53,7 +56,14 @@ def jobs_for(cells: Sequence[Cell], store: Store) -> list[Job]:
         name = f"{arm.name} seed {cell.seed}"
         given = tuple(panel.dump() for panel in panels)
         jobs[cell.key] = Job(kind, cell.key, name, content, cell.spec.training.steps, tuple(after), given)
-    return [*probes.values(), *jobs.values()]
+    length = {cell.key: _length(cell.spec) for cell in cells}
+    return [*probes.values(), *sorted(jobs.values(), key=lambda job: -length[job.key])]
+
+
+def _length(cell: CellSpec) -> float:
+    """Passes of examples, which cells of one model and task take their time from: no model, no data, no clock."""
+    training = cell.training
+    return training.steps * training.batch_size * float(cell.optimizer.estimator.passes_per_step)
 
 
 def _probes(cell: CellSpec, panels: Sequence[Any], *, recorded: bool) -> Iterator[tuple[ProbeRun, Any]]:

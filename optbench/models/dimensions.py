@@ -46,7 +46,7 @@ class Dimensions:
 
     def body_forward_flops(self, *, tokens: float, pairs: float) -> float:
         """Operations of one forward pass through the blocks: 2 per weight and token, and 4 per head, channel and pair
-        of positions for attention, counted without the causal half. `pairs` is the sum of squared lengths."""
+        of positions for attention, hidden by the causal mask or not. `pairs` is the sum of squared lengths."""
         attention = 4.0 * self.layers * self.heads * self.head_dim * pairs
         return 2.0 * self.hidden_parameters * tokens + attention
 

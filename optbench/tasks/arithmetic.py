@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -57,26 +58,9 @@ class ArithmeticTask(Spec):
         return True
 
     def build(self) -> TextTask:
-        """The task. Raises UserError where a kind has too few problems for validation and test."""
-        pools = {kind: self._pool(kind, place) for place, kind in enumerate(self.kinds)}
-        splits = {split: self._examples(split, pools) for split in SPLITS}
-        taken = {example.question for split in splits.values() for example in split}
-        for example in (example for split in splits.values() for example in split):
-            problem = fault(example.question, example.solution)
-            assert not problem, problem
-        spare = {kind: pool.spare(taken, kind) for kind, pool in pools.items()}
-        repeated = Counter(e.source for e in splits["train"])
-        distinct = Counter(source for source, _ in {(e.source, e.question) for e in splits["train"]})
-        return TextTask(
-            **splits,
-            prompt="{question}",
-            grade=grade,
-            rewriter=_Rewriter(spare, pools).rewrite,
-            max_new_tokens=12,
-            max_length=32,
-            too_long="error",
-            notes={"repeated": {kind: count for kind in self.kinds if (count := repeated[kind] - distinct[kind])}},
-        )
+        """The task, made once for all cells of a process. Raises UserError where a kind has too few problems for
+        validation and test."""
+        return _built(self)
 
     def num_train(self) -> int:
         """The size of the training set."""
@@ -114,6 +98,30 @@ class ArithmeticTask(Spec):
             columns.append([_example(kind, o, f"{split}-{kind}-{i}") for i, o in enumerate(operands)])
         # One of each kind in turn, so that any stretch of a split is balanced.
         return [example for row in zip_longest(*columns) for example in row if example is not None]
+
+
+@lru_cache(maxsize=8)
+def _built(spec: ArithmeticTask) -> TextTask:
+    # Nothing in a task changes, so that cells can share one.
+    pools = {kind: spec._pool(kind, place) for place, kind in enumerate(spec.kinds)}
+    splits = {split: spec._examples(split, pools) for split in SPLITS}
+    taken = {example.question for split in splits.values() for example in split}
+    for example in (example for split in splits.values() for example in split):
+        problem = fault(example.question, example.solution)
+        assert not problem, problem
+    spare = {kind: pool.spare(taken, kind) for kind, pool in pools.items()}
+    repeated = Counter(e.source for e in splits["train"])
+    distinct = Counter(source for source, _ in {(e.source, e.question) for e in splits["train"]})
+    return TextTask(
+        **splits,
+        prompt="{question}",
+        grade=grade,
+        rewriter=_Rewriter(spare, pools).rewrite,
+        max_new_tokens=12,
+        max_length=32,
+        too_long="error",
+        notes={"repeated": {kind: count for kind in spec.kinds if (count := repeated[kind] - distinct[kind])}},
+    )
 
 
 @dataclass(frozen=True)
