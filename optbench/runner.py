@@ -176,7 +176,7 @@ def _measured(cell: CellSpec, run: Run, device: str) -> _Made:
     outcome, result, files = _evaluated(run, examples, training.micro_batch)
     work = cost.Work.of(run.prepared, run.batches.rows_seen())
     flops = cost.training_flops(cell.model.dimensions(), cell.optimizer, work, steps=len(history.losses))
-    state_bytes = run.optimizer.rule.state_bytes()
+    state_bytes = run.optimizer.state_bytes()
     result |= cost_metrics.counted(history, flops=flops, state_bytes=state_bytes, probe_flops=price.flops)
     files[CURVES] = _curves(history)
     if cell.model.is_small:
