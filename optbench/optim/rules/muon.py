@@ -11,14 +11,16 @@ entry of the update has the size that AdamW's has, and one rate fits both (arXiv
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from optbench.optim.base import Damping, Parameter, Role, Rule
+from optbench.optim.newton_schulz_plan import USUAL, Capabilities, Plan, Precision, capabilities, flops, plan
 from optbench.spec import Spec
 
 if TYPE_CHECKING:
@@ -29,7 +31,13 @@ ROLES: tuple[Role, ...] = ("hidden", "adapter")
 
 
 class Muon(Spec):
-    """Muon for `hidden` and `adapter` matrices, AdamW (the fields `adamw_*`) for embeddings, head and vectors."""
+    """Muon for `hidden` and `adapter` matrices, AdamW (the fields `adamw_*`) for embeddings, head and vectors.
+
+    `ns_dtype` is the arithmetic of Newton-Schulz. The two of 16 bits are bounds on its error: a device without
+    bfloat16, which would emulate it slowly, takes float32 (a GPU with float16 takes that); a GPU with both takes the
+    Gram form in float16, at a third of bfloat16's error, for matrices far from square. `ns_form` asks for one
+    form; the Gram form in bfloat16 is refused, for its error can be above that of the standard form.
+    """
 
     kind: Literal["muon"] = "muon"
     lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1e-3
@@ -38,20 +46,45 @@ class Muon(Spec):
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     adjust: Literal["original", "match_rms_adamw"] = "match_rms_adamw"
     ns_steps: Annotated[int, Field(ge=1, le=20)] = 5
-    ns_dtype: Literal["bfloat16", "float32", "float64"] = "bfloat16"
+    ns_dtype: Precision = "bfloat16"
+    ns_form: Literal["auto", "standard", "gram"] = "auto"
     adamw_lr: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1e-3
     adamw_betas: tuple[Beta, Beta] = (0.9, 0.999)
     adamw_eps: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1e-8
     preconditions: ClassVar[bool] = True
     has_direction: ClassVar[bool] = True
 
-    def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
-        """Operations of Newton-Schulz over the hidden matrices, of these rows and columns."""
-        return float(sum(newton_schulz_flops(rows, cols, self.ns_steps) for rows, cols in matrices))
+    @model_validator(mode="after")
+    def _exact_enough(self) -> Muon:
+        if self.ns_form == "gram" and self.ns_dtype == "bfloat16":
+            raise ValueError("ns_form gram is too inexact in bfloat16; set ns_dtype to float16, float32 or float64")
+        return self
+
+    def update_flops(
+        self, matrices: Sequence[tuple[int, int]], *, device: str = "cpu", can: Capabilities = USUAL
+    ) -> float:
+        """Operations of Newton-Schulz over the hidden matrices, of these rows and columns.
+
+        What `ns_form: auto` chooses depends on the device. Where none is named, one with bfloat16 alone is meant, so
+        that a budget in operations is the same number of steps on every machine. For the count of one device give its
+        type and `newton_schulz_plan.capabilities` of it.
+        """
+        counts = Counter(matrices)
+        return float(
+            sum(
+                count * flops(shape, self._plan(shape, count, device, can).form, self.ns_steps)
+                for shape, count in counts.items()
+            )
+        )
 
     def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
         """Newton-Schulz once more."""
         return self.update_flops(matrices)
+
+    def _plan(self, shape: tuple[int, int], count: int, device: str, can: Capabilities) -> Plan:
+        return plan(
+            shape, count, device=device, precision=self.ns_dtype, form=self.ns_form, steps=self.ns_steps, can=can
+        )
 
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """The rule. Raises ValueError for a model without hidden matrices: that would be AdamW under another name."""
@@ -71,8 +104,17 @@ class Muon(Spec):
         return _MuonRule(self, parameters, engine)
 
 
+@dataclass(frozen=True)
+class _Group:
+    """Matrices of one shape, type and device, by index; each updated by -rate * scale * its orthogonalised momentum."""
+
+    indices: tuple[int, ...]
+    plan: Plan
+    scale: float
+
+
 class _MuonRule:
-    """Matrices of one shape are stacked: small ones cost their calls, not their arithmetic."""
+    """Goes through the matrices a stack at a time: what is held beside weights and momenta is one stack's work."""
 
     def __init__(self, spec: Muon, parameters: Sequence[Parameter], engine: Any) -> None:
         import torch
@@ -80,31 +122,37 @@ class _MuonRule:
         self._spec = spec
         self._parameters = list(parameters)
         self._adam = engine
-        self._dtype = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}[spec.ns_dtype]
         self._matrices = [p.tensor for p in parameters if _is_matrix(p)]
         self._others = [p.tensor for p in parameters if not _is_matrix(p)]
         self._momenta = [torch.zeros_like(p) for p in self._matrices]
         self._steps = 0
-        self._shapes: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        alike: dict[tuple[tuple[int, int], Any, Any], list[int]] = defaultdict(list)
         for index, p in enumerate(self._matrices):
-            self._shapes[tuple(p.shape)].append(index)
+            alike[(p.size(0), p.size(1)), p.dtype, p.device].append(index)
+        self._groups = []
+        for (shape, _, device), indices in alike.items():
+            how = spec._plan(shape, len(indices), device.type, capabilities(device.type))
+            self._groups.append(_Group(tuple(indices), how, _scale(shape, spec.adjust)))
 
     def apply(self, lr_scale: float) -> None:
         import torch
 
         spec, rate = self._spec, self._spec.lr * lr_scale
-        gradients = [p.grad for p in self._matrices if p.grad is not None]
-        torch._foreach_lerp_(self._momenta, gradients, 1 - spec.momentum)
-        updates: Sequence[Tensor] = self._momenta
-        if spec.nesterov:
-            updates = torch._foreach_lerp(gradients, self._momenta, spec.momentum)
-        if spec.weight_decay:
-            torch._foreach_mul_(self._matrices, 1 - rate * spec.weight_decay)
-        for shape, indices in self._shapes.items():
-            stack = self._orthogonalise([updates[i] for i in indices])
-            scale = _scale(shape, spec.adjust)
-            weights = [self._matrices[i] for i in indices]
-            torch._foreach_add_(weights, list(stack.to(weights[0].dtype).unbind()), alpha=-rate * scale)
+        for group in self._groups:
+            # A parameter without a gradient is left alone, its momentum as well, as torch.optim does.
+            live = [i for i in group.indices if self._matrices[i].grad is not None]
+            for start in range(0, len(live), group.plan.stack):
+                chosen = live[start : start + group.plan.stack]
+                weights, momenta = [self._matrices[i] for i in chosen], [self._momenta[i] for i in chosen]
+                gradients = [w.grad for w in weights if w.grad is not None]
+                torch._foreach_lerp_(momenta, gradients, 1 - spec.momentum)
+                updates: Sequence[Tensor] = momenta
+                if spec.nesterov:
+                    updates = torch._foreach_lerp(gradients, momenta, spec.momentum)
+                updates = self._orthogonalise(updates, group.plan)
+                if spec.weight_decay:
+                    torch._foreach_mul_(weights, 1 - rate * spec.weight_decay)
+                torch._foreach_add_(weights, list(updates), alpha=-rate * group.scale)
         if self._others:
             self._adam.param_groups[0]["lr"] = spec.adamw_lr * lr_scale
             self._adam.step()
@@ -119,11 +167,13 @@ class _MuonRule:
             return [g.clone() for g in gradients]
         by_tensor = {id(p.tensor): g for p, g in zip(self._parameters, gradients, strict=True)}
         result: dict[int, Tensor] = {}
-        for indices in self._shapes.values():
-            stack = self._orthogonalise([by_tensor[id(self._matrices[i])] for i in indices])
-            for i, matrix in zip(indices, stack.unbind(), strict=True):
-                full = matrix.to(self._matrices[i].dtype)
-                result[id(self._matrices[i])] = full / full.square().mean().sqrt().clamp(min=1e-12)
+        for group in self._groups:
+            for start in range(0, len(group.indices), group.plan.stack):
+                weights = [self._matrices[i] for i in group.indices[start : start + group.plan.stack]]
+                found = self._orthogonalise([by_tensor[id(w)] for w in weights], group.plan)
+                for weight, matrix in zip(weights, found, strict=True):
+                    full = matrix.to(weight.dtype)
+                    result[id(weight)] = full / full.square().mean().sqrt().clamp(min=1e-12)
         rest = adam.precondition(self._adam, self._others, [by_tensor[id(p)] for p in self._others], damping)
         result.update({id(p): g for p, g in zip(self._others, rest, strict=True)})
         return [result[id(p.tensor)] for p in self._parameters]
@@ -159,19 +209,18 @@ class _MuonRule:
             m.copy_(saved)
         self._adam.load_state_dict(state["adamw"])
 
-    def _orthogonalise(self, matrices: Sequence[Tensor]) -> Tensor:
+    def _orthogonalise(self, matrices: Sequence[Tensor], how: Plan) -> Sequence[Tensor]:
         import torch
 
-        from optbench.optim.newton_schulz import orthogonalise
+        from optbench.optim import newton_schulz
 
-        stack = torch.stack([m.to(self._dtype) for m in matrices])
-        return orthogonalise(stack, steps=self._spec.ns_steps, dtype=self._dtype)
+        dtype: torch.dtype = getattr(torch, how.precision)
+        return newton_schulz.orthogonalise(matrices, steps=self._spec.ns_steps, dtype=dtype, form=how.form)
 
 
 def newton_schulz_flops(rows: int, cols: int, steps: int) -> int:
-    """Operations for one matrix, n x m with n <= m: in each step a product (n, m, n), one (n, n, n), one (n, n, m)."""
-    n, m = min(rows, cols), max(rows, cols)
-    return steps * (4 * n * n * m + 2 * n * n * n)
+    """Operations of the standard form for one matrix."""
+    return flops((rows, cols), "standard", steps)
 
 
 def _is_matrix(parameter: Parameter) -> bool:
