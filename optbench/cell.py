@@ -32,7 +32,10 @@ class Training(Spec):
     steps: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)] = 64
     micro_batch: Annotated[int, Field(ge=1)] = 4096
-    """Examples per forward pass; smaller values save memory and change numbers by rounding only."""
+    """Examples per forward pass at most; smaller values save memory and change numbers by rounding only."""
+    parts: Literal["by_length", "in_order"] = "by_length"
+    """How a batch is cut into forward passes: examples of similar length together where that saves time, which it never
+    does for models below a million hidden parameters; or in their order. Rounding aside, the numbers are the same."""
     schedule: Schedule = Schedule()
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     attention: Literal["sdpa", "eager"] = "sdpa"

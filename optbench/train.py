@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,18 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from optbench.clock import Clock, clock_of
 from optbench.optim.base import Optimizer, StepInfo
 from optbench.oracle import Batch, Differentiable, Losses, Oracle
 
 CHECK_EVERY = 16
-"""Steps between looks at whether the loss is finite: each look makes the host wait for the device."""
+"""Steps between looks at losses and clock: each look makes the host wait for the device, and nothing else does."""
 
 
 @dataclass
 class History:
     """What happened, one entry per step. `losses` are mean nats per supervised position before the update (for text);
-    `seconds` is wall time of the step alone, `tokens` its non-padding inputs, `passes` what the oracle counted.
-    `notes` are the observed steps. `diverged_at` is the first step whose loss was not finite, or None."""
+    `seconds` is the time of the step alone, NaN for an observed one; `tokens` its non-padding inputs, `passes` what the
+    oracle counted. `notes` are the observed steps. `diverged_at` is the first step with a loss that is not finite."""
 
     losses: list[float] = field(default_factory=list)
     gradient_norms: list[float] = field(default_factory=list)
@@ -51,39 +51,37 @@ def train(
     """Trains for `steps` steps, or until the loss is not finite. `schedule` maps progress in [0, 1) to the factor on
     the learning rate. At the steps in `observe_at` the optimizer is asked for its notes, outside the timing."""
     history = History()
-    pending: list[StepInfo] = []
-    on_cuda = next(model.module.parameters()).is_cuda
+    pending: list[tuple[StepInfo, bool]] = []
+    clock = clock_of(next(model.module.parameters()).device)
     for step in range(steps):
         batch = next(batches)
         scale = schedule(step / steps)
         observed = step in observe_at
-        if on_cuda:
-            torch.cuda.synchronize()
-        start = time.perf_counter()
+        clock.start()
         oracle = Oracle(model, losses, batch)
         info = optimizer.step(oracle, scale, observe=observed)
-        if on_cuda:
-            torch.cuda.synchronize()
-        history.seconds.append(float("nan") if observed else time.perf_counter() - start)
+        clock.stop()
         history.lr_scales.append(scale)
         history.tokens.append(batch.num_tokens)
         history.passes.append(oracle.passes)
         if observed:
             history.notes.append((step, dict(info.notes)))
-        pending.append(info)
+        pending.append((info, observed))
         if len(pending) == CHECK_EVERY or step == steps - 1:
-            if not _drain(pending, history):
+            if not _drain(pending, clock, history):
                 break
         for observer in observers:
             observer(step + 1)
     return history
 
 
-def _drain(pending: list[StepInfo], history: History) -> bool:
-    """Moves the losses of the steps since the last look into the history; says whether all were finite."""
-    for info in pending:
-        history.losses.append(float(info.loss))
-        history.gradient_norms.append(float(info.gradient_norm))
+def _drain(pending: list[tuple[StepInfo, bool]], clock: Clock, history: History) -> bool:
+    """Moves the losses and times of the steps since the last look into the history; says whether all were finite."""
+    # Stacked on their device: one copy to the host for all, where reading one after another would be one each.
+    history.losses += torch.stack([info.loss for info, _ in pending]).tolist()
+    history.gradient_norms += torch.stack([info.gradient_norm for info, _ in pending]).tolist()
+    for seconds, (_, observed) in zip(clock.read(), pending, strict=True):
+        history.seconds.append(float("nan") if observed else seconds)
     pending.clear()
     bad = np.flatnonzero(~np.isfinite(history.losses))
     if bad.size:

@@ -19,6 +19,7 @@ from optbench.strategies.base import Plan, Trajectories
 from optbench.strategies.probe import ProbeRun
 from optbench.strategies.rewrites import Rewriting
 from optbench.tasks.base import Prepared, Task
+from optbench.tasks.grouping import PartCost, grouped, part_cost
 
 if TYPE_CHECKING:
     from optbench.models.language_model import LanguageModel
@@ -78,7 +79,8 @@ def trained(cell: CellSpec, panels: Sequence[Any], root: Path, *, device: str, p
     watch.start(panels)
     cost_metrics.reset_peak(device)  # Probes that happened to run in this process are not this cell's memory.
     prepared = task.prepare(plan.examples, model)
-    batches = Batches(prepared, plan, training.batch_size, training.micro_batch, seed)
+    cost = part_cost(cell.model.dimensions(), device) if training.parts == "by_length" else None
+    batches = Batches(prepared, plan, training.batch_size, training.micro_batch, seed, cost)
     seed_torch(stream_seed(seed, "dropout"))
     watch.observe(0)
     schedule = training.schedule
@@ -135,17 +137,28 @@ def _planned(cell: CellSpec, task: Task, root: Path, device: str) -> tuple[Plan,
 
 
 class Batches:
-    """The batches of a run, remembering which examples were seen."""
+    """The batches of a run, remembering which examples were seen. With the `cost` of parts they are cut by length."""
 
-    def __init__(self, prepared: Prepared, plan: Plan, batch_size: int, micro_batch: int, seed: int) -> None:
-        self._prepared, self._micro_batch = prepared, micro_batch
+    def __init__(
+        self,
+        prepared: Prepared,
+        plan: Plan,
+        batch_size: int,
+        micro_batch: int,
+        seed: int,
+        cost: PartCost | None = None,
+    ) -> None:
+        self._prepared, self._micro_batch, self._cost = prepared, micro_batch, cost
         self._rows = rows_of_batches(plan.repeats, batch_size, seed=seed)
         self._seen: list[np.ndarray] = []
 
     def __iter__(self) -> Iterator[Any]:
         for rows in self._rows:
             self._seen.append(rows)
-            yield self._prepared.batch(rows, micro_batch=self._micro_batch)
+            if self._cost is None:
+                yield self._prepared.batch(rows, micro_batch=self._micro_batch)
+            else:
+                yield grouped(self._prepared, rows, self._cost, micro_batch=self._micro_batch)
 
     def rows_seen(self) -> np.ndarray:
         """The rows of all batches so far, as often as they were seen."""

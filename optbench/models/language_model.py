@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from optbench.models.functional_head import widened
 from optbench.models.head import Head
+from optbench.models.packing import nothing_packed
 from optbench.optim.cotangent import Keep
 from optbench.oracle import Batch, Evaluated, Losses, Part, PartCotangent, ThroughOutputs
 
@@ -90,7 +91,7 @@ class LanguageModel(ThroughOutputs):
         """The logits [N, V] at the supervised positions, float32 at least."""
         with self.autocast():
             if self.head is None:
-                logits_BTV = self.module(**part.inputs, use_cache=False).logits
+                logits_BTV = _run(self.module, part).logits
                 return widened(logits_BTV.flatten(0, 1)[part.positions])
             return self.head.outputs(self._hidden(part))
 
@@ -119,9 +120,15 @@ class LanguageModel(ThroughOutputs):
 
     def _hidden(self, part: Part) -> Tensor:
         assert self.head is not None
-        hidden_BTD = self.head.backbone(**part.inputs, use_cache=False).last_hidden_state
+        hidden_BTD = _run(self.head.backbone, part).last_hidden_state
         hidden_ND: Tensor = hidden_BTD.flatten(0, 1).index_select(0, part.positions)
         return hidden_ND
+
+
+def _run(module: nn.Module, part: Part) -> Any:
+    """A forward pass. Batches of ids alone, which hold one sequence in each row, are not searched for packed ones."""
+    with nothing_packed() if set(part.inputs) == {"input_ids"} else nullcontext():
+        return module(**part.inputs, use_cache=False)
 
 
 _views: weakref.WeakKeyDictionary[nn.Module, tuple[Head | None]] = weakref.WeakKeyDictionary()

@@ -168,7 +168,11 @@ class Encoded:
     def _send(self, array: np.ndarray) -> Tensor:
         import torch
 
-        return torch.from_numpy(array).to(self.device, non_blocking=True)
+        tensor = torch.from_numpy(array)
+        # From ordinary memory the copy to a GPU is not asynchronous, whatever `non_blocking` says.
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
 
 def token_counts(task: TextTask, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
