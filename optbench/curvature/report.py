@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from optbench.curvature.critical import FORWARDS, critical_step
 from optbench.curvature.directions import preconditioned, second_moment, unit_
 from optbench.curvature.krylov import Ritz, rayleigh, top_eigenpairs
+from optbench.curvature.spectrum import Spectrum, spectrum
 from optbench.curvature.split import corrections, splits
 from optbench.curvature.trace import trace
-from optbench.curvature.vectors import flat, gaussian, norm, signs, taken, views
+from optbench.curvature.vectors import dot, flat, gaussian, norm, signs, taken, views
 from optbench.oracle import shifted
 from optbench.rng import stream
 
@@ -38,7 +40,7 @@ DIRECTIONS = ("", "/preconditioned")
 @dataclass(frozen=True)
 class Effort:
     """How much is spent: see `optbench.panels.sharpness.Sharpness`. `budget` is in gradient-equivalents, `kept` says
-    that graphs are, `frugal` holds few vectors at a time."""
+    that graphs are, `frugal` holds few vectors at a time, `basis_free` keeps no Krylov basis."""
 
     budget: float
     kept: bool
@@ -49,6 +51,7 @@ class Effort:
     rho: float
     seed: int
     frugal: bool
+    basis_free: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,8 @@ class Look:
         effort, prices = self._effort, self._prices
         rest = effort.budget - prices.others - prices.ggn_once - GGN_LEAST * prices.ggn
         most = self._within(rest, prices.hessian, effort.hessian_products)
+        if effort.basis_free:
+            return self._hessian_without_basis(most)
         with self._products.hessian() as hessian:
             ritz, top, residual = self._top(hessian, most, "hessian")
             self._add("hessian_top", top, residual * abs(top))
@@ -155,16 +160,55 @@ class Look:
         self._note(basis=f"{FRUGAL_BASIS}, restarted" if effort.frugal else "full", trace_space=len(ritz.vectors))
         return top
 
+    def _hessian_without_basis(self, most: int) -> float:
+        """Both ends and a first sample of the trace from one run; the other samples from a product each."""
+        effort = self._effort
+        like = flat(self._oracle.parameters)
+
+        def draw(i: int) -> Tensor:
+            return signs(stream(effort.seed, "sharpness/trace", i), like)
+
+        with self._products.hessian() as hessian:
+            found = self._spectrum(hessian, draw(0), most)
+            self._add("hessian_top", found.largest, found.largest_residual)
+            self._add("hessian_top_residual", _relative(found))
+            self._add("hessian_bottom", found.smallest, found.smallest_residual)
+            samples = [found.trace]
+            for i in range(1, effort.probes):
+                z = draw(i)
+                samples.append(dot(z, hessian([z])[0]))
+        error = float(np.std(samples, ddof=1) / math.sqrt(len(samples)))
+        self._add("hessian_trace", float(np.mean(samples)), error)
+        self._add("hessian_trace_se", error)
+        self._note(hessian_products=found.products, trace="hutchinson", trace_probes=effort.probes, basis="none")
+        return found.largest
+
+    def _spectrum(self, product: Product, start: Tensor, most: int) -> Spectrum:
+        return spectrum(
+            lambda v, known: product([v], curvature=known)[0],
+            [start],
+            products=most,
+            tolerance=self._effort.tolerance,
+            ends="largest",
+        )
+
     def _ggn(self) -> None:
         # Last, with all that is left: the other numbers mostly take less than was set aside for them.
         prices = self._prices
         rest = self._effort.budget - self._cost - prices.ggn_once
         most = self._within(rest, prices.ggn, self._effort.ggn_products)
-        with self._products.ggn() as ggn:
-            ritz, top, residual = self._top(ggn, most, "ggn")
+        if self._effort.basis_free:
+            start = signs(stream(self._effort.seed, "sharpness/ggn"), flat(self._oracle.parameters))
+            with self._products.ggn() as ggn:
+                found = self._spectrum(ggn, start, most)
+            top, residual, done = found.largest, _relative(found), found.products
+        else:
+            with self._products.ggn() as ggn:
+                ritz, top, residual = self._top(ggn, most, "ggn")
+            done = ritz.products
         self._add("ggn_top", top, residual * abs(top))
         self._add("ggn_top_residual", residual)
-        self._note(ggn_products=ritz.products)
+        self._note(ggn_products=done)
 
     @staticmethod
     def _within(rest: float, price: float, most: int) -> int:
@@ -274,6 +318,10 @@ class Look:
             self._note(critical_sharpness="left out: the smallest step that raises the loss was not found")
         else:
             self._add("critical_sharpness", 2.0 / eta)
+
+
+def _relative(found: Spectrum) -> float:
+    return found.largest_residual / max(abs(found.largest), np.finfo(np.float64).tiny)
 
 
 def _weight(group: Oracle, whole: Oracle) -> float:

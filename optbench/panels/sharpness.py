@@ -55,6 +55,10 @@ class Sharpness(Spec):
     memory_mib: Annotated[int, Field(ge=0)] = 64
     """What graphs, and what a Krylov basis, may take however small training is. Beyond it no graph is kept, parts are
     a quarter of what training takes at once, and the basis is three vectors: 2.1 to 2.2 times the memory of AdamW."""
+    basis: Literal["kept", "none"] = "kept"
+    """none: Lanczos without a basis, for models of which three vectors are all there is room for. One run of it gives
+    both ends of the Hessian's spectrum and the first sample of its trace; the probes alone give the others. Finite
+    differences are then one-sided with the step that rounding allows."""
     micro_batch: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -125,13 +129,15 @@ class Looking:
         from optbench.curvature.applies import evaluating
         from optbench.curvature.differences import Differences
         from optbench.curvature.exact import Exact
+        from optbench.curvature.onesided import OneSided
         from optbench.curvature.report import Effort, Look
 
         spec, count = self._spec, len(self._prepared)
         with evaluating(self._model.module):
             oracle = self._oracle(np.arange(count), self._rows)
             products: Products
-            products = Exact(oracle, keep=self._kept) if spec.mode == "exact" else Differences(oracle)
+            differences = Differences if spec.basis == "kept" else OneSided
+            products = Exact(oracle, keep=self._kept) if spec.mode == "exact" else differences(oracle)
             groups = [self._oracle(rows, self._rows) for rows in np.array_split(np.arange(count), min(GROUPS, count))]
             basis = max(spec.hessian_products, spec.ggn_products) * _bytes(oracle.parameters)
             effort = Effort(
@@ -143,7 +149,8 @@ class Looking:
                 tolerance=spec.tolerance,
                 rho=spec.rho,
                 seed=spec.seed,
-                frugal=basis > spec.memory_mib << 20,
+                frugal=spec.basis == "none" or basis > spec.memory_mib << 20,
+                basis_free=spec.basis == "none",
             )
             return Look(products, groups, spec.mode, effort).take()
 

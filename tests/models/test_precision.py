@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from optbench.models.head import linear_pullback
+from optbench.models.head import Head
 from optbench.models.language_model import LanguageModel
 
 
@@ -15,7 +15,7 @@ def test_the_pull_back_multiplies_in_autocasts_precision_and_gives_back_that_of_
     cotangent = torch.randn(7, 11)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         plain = (nn.functional.linear(hidden, linear.weight, linear.bias).float() * cotangent).sum()
-        ours = linear_pullback(hidden, linear.weight, linear.bias, cotangent)
+        ours = Head(nn.Identity(), linear).pullback(hidden, cotangent)
     expected = torch.autograd.grad(plain, [hidden, linear.weight, linear.bias])
     found = torch.autograd.grad(ours, [hidden, linear.weight, linear.bias])
     for a, b in zip(found, expected, strict=True):
@@ -33,7 +33,7 @@ def test_the_pull_back_is_the_gradient_of_the_inner_product(bias):
     cotangent = torch.randn(7, 11, dtype=torch.float64)
     inputs = [hidden, *linear.parameters()]
     expected = torch.autograd.grad((linear(hidden) * cotangent).sum(), inputs)
-    found = torch.autograd.grad(linear_pullback(hidden, linear.weight, linear.bias, cotangent), inputs)
+    found = torch.autograd.grad(Head(nn.Identity(), linear).pullback(hidden, cotangent), inputs)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
