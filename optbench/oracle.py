@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -167,7 +167,7 @@ class Oracle:
         self.parameters = [p for p in model.module.parameters() if p.requires_grad]
         self.losses = losses
         self._thirds = Fraction(0)
-        self._share, self._shared = Fraction(1), self
+        self._share, self._whole = Fraction(1), cast("Oracle | None", None)
         self._random_state: dict[str, Any] = {}
 
     @classmethod
@@ -244,7 +244,8 @@ class Oracle:
         the host waits for the device, once, to learn which positions these are.
         """
         sizes = [len(next(iter(part.inputs.values()))) for part in self.batch.parts]
-        wanted = max(1, math.ceil(fraction * sum(sizes)))
+        # As a decimal: 0.07 of 100 examples are 7, though 0.07 * 100 is above 7 in floating point.
+        wanted = math.ceil(Fraction(repr(fraction)) * sum(sizes))
         chosen = [i * sum(sizes) // wanted for i in range(wanted)]
         parts, start = [], 0
         for part, size in zip(self.batch.parts, sizes, strict=True):
@@ -258,11 +259,13 @@ class Oracle:
             self.losses,
             Batch(parts, num_tokens=self.batch.num_tokens * wanted // sum(sizes), num_supervised=supervised),
         )
-        found._share, found._shared = Fraction(wanted, sum(sizes)), self
+        found._share, found._whole = Fraction(wanted, sum(sizes)), self
         return found
 
-    def _count(self, thirds: int) -> None:
-        self._shared._thirds += thirds * self._share
+    def _count(self, thirds: Fraction | int) -> None:
+        self._thirds += thirds
+        if self._whole is not None:
+            self._whole._count(thirds * self._share)
 
     def _fill_missing(self) -> None:
         # A parameter that no example touches (an expert, an unused head) has gradient zero, not no gradient.

@@ -217,16 +217,19 @@ def _evaluated(run: Run, examples: Sequence[Example], micro_batch: int) -> tuple
 
 
 def _final_loss(history: History) -> dict[str, float]:
-    """The mean of the last ten losses that are finite, where there are any."""
-    finite = [loss for loss in history.losses if np.isfinite(loss)]
-    return {"final_loss": float(np.mean(finite[-10:]))} if finite else {}
+    """The mean of the last ten losses that are finite, where there are any: of those at the weights, unless the
+    optimizer only ever looked at shifted ones."""
+    finite = [(loss, at) for loss, at in zip(history.losses, history.losses_at, strict=True) if np.isfinite(loss)]
+    at_weights = [loss for loss, at in finite if at == "weights"]
+    last = (at_weights or [loss for loss, _ in finite])[-10:]
+    return {"final_loss": float(np.mean(last))} if last else {}
 
 
 def _curves(history: History) -> pd.DataFrame:
     import pandas as pd
 
     steps = len(history.losses)
-    return pd.DataFrame(
+    curves = pd.DataFrame(
         {
             "step": np.arange(steps),
             "loss": history.losses,
@@ -236,6 +239,8 @@ def _curves(history: History) -> pd.DataFrame:
             "passes": np.cumsum(history.passes[:steps]),
         }
     )
+    # SAM may look at shifted weights alone, always or between two refreshed shifts: another quantity, and said so.
+    return curves if set(history.losses_at) == {"weights"} else curves.assign(loss_at=history.losses_at)
 
 
 def _about(optimizer: Optimizer, history: History) -> dict[str, Any]:

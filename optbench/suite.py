@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -296,6 +297,18 @@ def _check_medium(specs: Mapping[str, Any], names: Mapping[str, str], places: Ma
             )
 
 
+def _check_fraction(optimizer: Any, name: str, place: Place, batch_size: int) -> None:
+    """Raises UserError where an ascent asks for a part of a batch that is no number of examples: what it costs would
+    not be what is declared."""
+    fraction = Fraction(repr(float(getattr(optimizer.estimator, "ascent_fraction", 1.0))))
+    if (fraction * batch_size).denominator != 1:
+        nearest = max(1, round(fraction * batch_size))
+        raise place.problem(
+            f": ascent_fraction {float(fraction):g} of a batch of {batch_size} ({name}) is no number of examples; "
+            f"{nearest / batch_size:g} is {nearest} of them"
+        )
+
+
 @dataclass
 class _Arms:
     """Builds arms; a part that several arms share in the same form is checked once."""
@@ -330,6 +343,7 @@ class _Arms:
         _check_medium(specs, names, places)
         base = changes.applied(self.training, "training", [self.overrides[index] for index in meet])
         training = _trained(base, 1)
+        _check_fraction(specs["optimizer"], names["optimizer"], places["optimizer"], training.batch_size)
         arms = []
         for label, (budget, place) in self.budgets.items():
             steps = self._steps(budget, specs, training.batch_size, place, "/".join(names.values()))

@@ -19,11 +19,13 @@ CHECK_EVERY = 16
 
 @dataclass
 class History:
-    """What happened, one entry per step. `losses` are mean nats per supervised position before the update (for text);
+    """What happened, one entry per step. `losses` are mean nats per supervised position before the update (for text),
+    at the weights or, where `losses_at` says so, at shifted weights;
     `seconds` is the time of the step alone, NaN for an observed one; `tokens` its non-padding inputs, `passes` what the
     oracle counted. `notes` are the observed steps. `diverged_at` is the first step with a loss that is not finite."""
 
     losses: list[float] = field(default_factory=list)
+    losses_at: list[str] = field(default_factory=list)
     gradient_norms: list[float] = field(default_factory=list)
     lr_scales: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
@@ -78,6 +80,7 @@ def train(
 def _drain(pending: list[tuple[StepInfo, bool]], clock: Clock, history: History) -> bool:
     """Moves the losses and times of the steps since the last look into the history; says whether all were finite."""
     # Stacked on their device: one copy to the host for all, where reading one after another would be one each.
+    history.losses_at += [info.loss_at for info, _ in pending]
     history.losses += torch.stack([info.loss for info, _ in pending]).tolist()
     history.gradient_norms += torch.stack([info.gradient_norm for info, _ in pending]).tolist()
     for seconds, (_, observed) in zip(clock.read(), pending, strict=True):

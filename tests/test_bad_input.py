@@ -34,6 +34,11 @@ def added(text: str) -> str:
 
 
 BAD = {
+    "fraction of a batch that is no number of examples": (
+        changed(HOT, "{name: hot, rule: {kind: adamw}, estimator: {kind: sharpness_aware, ascent_fraction: 0.3}}"),
+        8,
+        "optimizers[1]: ascent_fraction 0.3 of a batch of 8 (hot) is no number of examples; 0.25 is 2 of them",
+    ),
     # panels
     "panel that there is not": (
         added("panels: [sharpnes]\n"),

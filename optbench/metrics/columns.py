@@ -13,7 +13,13 @@ _TABLE = (
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
     Column("test_loss", "", "lower", "Mean loss of the test examples, for tasks whose loss is no likelihood."),
-    Column("final_loss", "nats", "lower", "Mean of the last ten training losses, each taken before its update."),
+    Column(
+        "final_loss",
+        "nats",
+        "lower",
+        "Mean of the last ten training losses, each taken before its update; at the shifted weights where an optimizer "
+        "never looks at the others (SAM with a momentum ascent or a fraction of the batch).",
+    ),
     Column(
         "steps_done",
         "steps",

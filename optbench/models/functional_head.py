@@ -96,7 +96,8 @@ class Point:
     @torch.no_grad()
     def by_position(self) -> Tensor:
         """The losses [N]; nothing is differentiated."""
-        return torch.cat([self.losses(logits_KV, self.targets_N[at]) for at, logits_KV in self._logits()])
+        found = [self.losses(logits_KV, self.targets_N[at]) for at, logits_KV in self._logits()]
+        return torch.cat(found) if found else widened(self.hidden_ND.new_zeros(0))
 
     def _logits(self) -> Iterator[tuple[slice, Tensor]]:
         weight_VD = as_of(self.moment, self.weight_VD).detach().to(self.dtype)

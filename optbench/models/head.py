@@ -94,7 +94,8 @@ class Head:
         if keep is not None and not kept and forward_only:
             # The pull-back makes the logits anyway, and the loss with them.
             total = widened(hidden_ND).new_zeros(())
-            return Evaluated(total, lambda: Rebuilt(point, total))
+            rebuilt = Rebuilt(point, total)
+            return Evaluated(total, lambda: rebuilt)
         if positions <= rows:
             plain = of_outputs(self.outputs(hidden_ND), targets_N, losses, count, keep if kept else None)
             return plain if kept or keep is None else Evaluated(plain.total, lambda: Rebuilt(point))
@@ -104,7 +105,13 @@ class Head:
             total = head_gradient(hidden_ND, self.weight_VD, self.bias_V, point)
             return Evaluated(total, lambda: Rebuilt(point))
         cotangent_NV = hidden_ND.new_empty((positions, classes), dtype=dtype)
-        total = head_gradient(hidden_ND, self.weight_VD, self.bias_V, point, kept_NV=cotangent_NV)
+        weight_VD, bias_V = self.weight_VD, self.bias_V
+        if forward_only:
+            # A function of autograd is told that weights want a gradient, also where none is taken.
+            weight_VD, bias_V = weight_VD.detach(), None if bias_V is None else bias_V.detach()
+        total = head_gradient(
+            hidden_ND.detach() if forward_only else hidden_ND, weight_VD, bias_V, point, kept_NV=cotangent_NV
+        )
         return Evaluated(total, lambda: cotangent_NV)
 
     def outputs(self, hidden_ND: Tensor) -> Tensor:

@@ -105,8 +105,11 @@ else:
 
 
 def _gradients(weights: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients, to be written into: copies where two of them share memory, as those of two summands may."""
     found = [w.grad for w in weights if w.grad is not None]
     assert len(found) == len(weights), "the oracle fills every gradient"
+    if len({g.untyped_storage().data_ptr() for g in found}) < len(found):
+        return [g.clone() for g in found]
     return found
 
 

@@ -45,7 +45,7 @@ class Rule(Protocol):
     """What is done with a gradient that lies in `p.grad`."""
 
     def apply(self, lr_scale: float) -> None:
-        """One update; the learning rate is the base rate times `lr_scale`, which does not compound."""
+        """One update, inside `torch.no_grad()`; the rate is the base rate times `lr_scale`, which does not compound."""
         ...
 
     def precondition(self, gradients: Sequence[Tensor], damping: Damping) -> list[Tensor]:

@@ -99,7 +99,7 @@ class SharpnessAware(Spec, Stateless):
         """Gradients at the weights in a step, as shares of the batch, on average."""
         if not self.ascent.needs_gradient:
             return Fraction(0)
-        return Fraction(self.ascent_fraction).limit_denominator(10**6) / self.refresh_every
+        return Fraction(repr(self.ascent_fraction)) / self.refresh_every
 
     @property
     def _forwards(self) -> Fraction:

@@ -17,6 +17,9 @@ BYTES: dict[Precision, int] = {"bfloat16": 2, "float16": 2, "float32": 4, "float
 
 GRAM_SHARE = 0.9
 """The Gram form has to come down to this share of the operations: it makes more calls, of smaller products."""
+GRAM_SIDE = 256
+"""Rows, or columns, of the smallest matrix whose standard form in bfloat16 may be replaced by the Gram form in float16:
+of smaller ones with two levels of singular values, its error was seen above the other's (1.1 times)."""
 GRAM_WORK = {"cpu": 1e8, "cuda": 2e10}
 """Operations of the standard form over all matrices of a shape, from which the Gram form is thought of: below, calls
 cost more than products. A GPU does a hundred times more in the time of a call."""
@@ -107,7 +110,7 @@ def plan(
     if form == "auto" and _gram_pays(shape, count, device, steps):
         if arithmetic != "bfloat16":
             chosen = "gram"
-        elif can.even_halves:
+        elif can.even_halves and min(shape) >= GRAM_SIDE:
             chosen, arithmetic = "gram", "float16"
     n, m = min(shape), max(shape)
     held = 2 * (n * m + n * n) * BYTES[arithmetic]

@@ -31,6 +31,7 @@ class Refreshing:
         base = None
         if self._steps % self._spec.refresh_every == 0:
             self._shift, base = self._spec.ascend(oracle, parameters, rule)
+        self._shift = [e.to(p.tensor.device) for e, p in zip(self._shift, parameters, strict=True)]
         self._steps += 1
         return self._spec.descend(oracle, parameters, list(self._shift), base, observe=observe)
 

@@ -17,7 +17,7 @@ from optbench.profiling.shapes import Shape
 from optbench.profiling.stepping import noting_out_of_memory, release, timed_block
 
 Tell = Callable[[str], None]
-SHALLOW = (4, 2)
+SHALLOW = (8, 4, 2)
 """Layers of a model that is not measured whole: the first number with which the baseline fits."""
 
 
@@ -77,7 +77,7 @@ def campaigns_of(
     fitting = tuple(name for name in names if rows[name].fits in ("yes", "unknown"))
     why = "does not fit whole"
     if BASELINE in fitting:
-        seconds = _predicted_seconds(shape, specs[BASELINE], settings, models, tell)
+        seconds = _predicted_seconds(shape, specs[BASELINE], settings, usable, models, tell)
         if seconds > settings.step_limit:
             fitting, why = (), _slow(seconds)
     else:
@@ -117,9 +117,12 @@ def _fits(shape: Shape, spec: OptimizerSpec, settings: Settings, usable: int | N
     return fits_in(estimated(shape, spec, settings).peak, usable) in ("yes", "unknown")
 
 
-def _predicted_seconds(shape: Shape, spec: OptimizerSpec, settings: Settings, models: Models, tell: Tell) -> float:
+def _predicted_seconds(
+    shape: Shape, spec: OptimizerSpec, settings: Settings, usable: int | None, models: Models, tell: Tell
+) -> float:
     """Seconds of a whole step of the baseline, from a shallow model; 0 on a GPU, and for models as small as that."""
-    upper = max(SHALLOW)
+    fitting = [upper for upper in SHALLOW if _fits(shape.with_layers(upper), spec, settings, usable)]
+    upper = max(fitting, default=min(SHALLOW))
     if settings.device != "cpu" or shape.dimensions.layers <= upper:
         return 0.0
     tell(f"{shape.name}: how long a whole step would take, from {upper} layers")

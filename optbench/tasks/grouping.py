@@ -70,10 +70,11 @@ def part_cost(dimensions: Dimensions, device: str) -> PartCost | None:
 
 
 def groups(lengths: np.ndarray, cost: PartCost, *, micro_batch: int) -> list[np.ndarray]:
-    """Which of the examples go together, at most `micro_batch` of them: indices into `lengths`, longest part first.
+    """Which of the examples go together, at most `micro_batch` of them: indices into `lengths`, the largest part first.
 
-    The first part then takes the most memory, and whatever follows fits into it. Inside a part the examples keep the
-    order in which they were given. The cheapest cuts of the sorted lengths, by dynamic programming in B^2 steps:
+    By padded tokens: the first part then takes the most memory, and whatever follows fits into it. Inside a part the
+    examples keep the order in which they were given. The cheapest cuts of the sorted lengths, by dynamic programming in
+    B^2 steps:
 
         best(j) = min over i of best(i) + cost(the i-th to j-th shortest)
     """
@@ -91,7 +92,7 @@ def groups(lengths: np.ndarray, cost: PartCost, *, micro_batch: int) -> list[np.
     while end > 0:
         found.append(np.sort(order[begins[end] : end]))
         end = int(begins[end])
-    return found
+    return sorted(found, key=lambda group: -len(group) * int(lengths[group].max()))
 
 
 def grouped(prepared: Prepared, rows: np.ndarray, cost: PartCost, *, micro_batch: int) -> Batch:

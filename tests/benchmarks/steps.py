@@ -1,6 +1,6 @@
 """One training step of an optimizer on a Llama-like model; run as a program it prints its own peak of memory.
 
-    python tests/benchmarks/steps.py MODEL VARIANT     peak resident memory in bytes, of the whole process
+python tests/benchmarks/steps.py MODEL VARIANT     peak resident memory in bytes, of the whole process
 """
 
 from __future__ import annotations

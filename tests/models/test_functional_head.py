@@ -213,6 +213,30 @@ def test_every_family_gives_the_same_in_pieces(monkeypatch, family):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+def test_the_parts_of_a_batch_are_kept_or_rebuilt_together():
+    head, _, ids, targets = built("untied")
+    half = 1.5 * (64 << 20) / 4 / V / 2
+    assert head.parameters < 64 << 20
+    for count, kept in ((int(half), True), (int(2 * half), False)):
+        evaluated = head.evaluate(head.backbone(ids), targets, cross_entropy, count, "auto")
+        evaluated.total.backward()
+        assert isinstance(evaluated.cotangent(), torch.Tensor) is kept
+
+
+def test_a_loss_is_filled_in_once_however_often_its_cotangent_is_asked_for():
+    head, _, ids, targets = built("untied")
+    with torch.no_grad():
+        evaluated = head.evaluate(head.backbone(ids), targets, cross_entropy, N, "rebuilt", rows=4)
+    for _ in range(2):
+        head.pullback(head.backbone(ids), evaluated.cotangent())
+    torch.testing.assert_close(evaluated.total, plain(head, ids, targets).detach(), rtol=1e-10, atol=0)
+
+
+def test_a_part_without_a_supervised_position_has_no_losses():
+    head, _, ids, targets = built("untied")
+    assert head.by_position(head.backbone(ids[:0]), targets[:0], cross_entropy).shape == (0,)
+
+
 def test_a_small_batch_is_kept_and_a_large_one_rebuilt():
     from optbench.optim.cotangent import is_kept
 

@@ -154,6 +154,33 @@ def test_declared_passes_are_those_of_a_long_run(functional, fraction, every):
     assert total / 8 == pytest.approx(float(declared.estimator.passes_per_step))
 
 
+def test_a_fraction_is_taken_as_a_decimal_and_counts_in_the_whole():
+    asked = oracle(TinyLM(), batch(ids(examples=100)))
+    part = asked.of_fraction(0.07)
+    part.gradient()
+    part.of_fraction(1.0).gradient()
+    assert part.passes == 2.0 and asked.passes == pytest.approx(0.14)
+
+
+class Fixed:
+    """A rule that preconditions with 2, in new tensors."""
+
+    def precondition(self, gradients, damping):
+        return [2 * g for g in gradients]
+
+
+@pytest.mark.parametrize("ascent", ["isotropic", "relative", "preconditioned"])
+def test_gradients_that_share_memory_are_scaled_once(ascent):
+    """Autograd may hand one tensor to both summands of a + b."""
+    shifts = []
+    for together in (True, False):
+        a, b = (torch.nn.Parameter(torch.full((5,), value, dtype=torch.float64)) for value in (1.0, 2.0))
+        a.grad = torch.linspace(0.1, 1.0, 5, dtype=torch.float64)
+        b.grad = a.grad.view(5) if together else a.grad.clone()
+        shifts.append(spec(ascent=ascent).estimator.ascent.shift([a, b], Fixed(), 0.3))
+    close(*shifts)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -182,3 +209,17 @@ def test_new_options_at_their_defaults_leave_keys_as_they_were():
         "rho": 0.3,
         "ascent": spec().estimator.ascent.identity(),
     }
+
+
+@pytest.mark.parametrize("fields", [{"ascent": "momentum"}, {"ascent_fraction": 0.5}])
+def test_where_the_loss_was_taken_is_said(fields):
+    module = TinyLM()
+    asked = oracle(module)
+    before = float(asked.loss())
+    info = spec(**fields).build(parameters(module)).step(asked)
+    # SAM has looked at shifted weights alone (at the first step a momentum has not moved them), Functional-SAM has not.
+    assert info.loss_at == "shifted weights"
+    assert (float(info.loss) != pytest.approx(before)) == ("ascent_fraction" in fields)
+    module = TinyLM()
+    info = spec(functional=True, **fields).build(parameters(module)).step(oracle(module))
+    assert info.loss_at == "weights" and float(info.loss) == pytest.approx(before)

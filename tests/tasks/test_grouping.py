@@ -64,14 +64,14 @@ def test_no_way_to_cut_a_batch_is_cheaper(seed, micro_batch):
 
 
 @pytest.mark.parametrize("micro_batch", [1, 7, 64])
-def test_every_example_is_in_one_part_in_the_order_given_and_the_longest_part_is_first(micro_batch):
+def test_every_example_is_in_one_part_in_the_order_given_and_the_largest_part_is_first(micro_batch):
     lengths = np.random.default_rng(0).integers(5, 200, size=64)
     found = groups(lengths, PartCost(1.0, 0.0, 40.0), micro_batch=micro_batch)
     assert sorted(np.concatenate(found).tolist()) == list(range(64))
     assert all(len(part) <= micro_batch and (np.diff(part) > 0).all() for part in found)
     assert len(found) > 1
-    longest = [lengths[part].max() for part in found]
-    assert longest == sorted(longest, reverse=True)
+    padded = [len(part) * lengths[part].max() for part in found]
+    assert padded == sorted(padded, reverse=True)
     assert found[0].tolist() != sorted(found[0], key=lambda i: lengths[i]) or micro_batch == 1
 
 
