@@ -121,7 +121,8 @@ def _predicted_seconds(
     shape: Shape, spec: OptimizerSpec, settings: Settings, usable: int | None, models: Models, tell: Tell
 ) -> float:
     """Seconds of a whole step of the baseline, from a shallow model; 0 on a GPU, and for models as small as that."""
-    fitting = [upper for upper in SHALLOW if _fits(shape.with_layers(upper), spec, settings, usable)]
+    below = [upper for upper in SHALLOW if upper < shape.dimensions.layers]
+    fitting = [upper for upper in below if _fits(shape.with_layers(upper), spec, settings, usable)]
     upper = max(fitting, default=min(SHALLOW))
     if settings.device != "cpu" or shape.dimensions.layers <= upper:
         return 0.0
