@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from ratios import ratio
+from ratios import NOISE, ratio, ratios
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -13,12 +13,12 @@ from steps import SHAPES, llama, ours, public_pattern
 
 pytestmark = pytest.mark.benchmark
 HERE = Path(__file__).parent
-
-
-def compared(name, variant, *, rounds=12):
-    """The step of the variant over that of AdamW, each on its own copy of the model."""
-    shape = SHAPES[name]
-    return ratio(ours(shape, variant, llama(shape)), ours(shape, "adamw", llama(shape)), rounds=rounds)
+WORDS = {
+    "kept": "functional_sam, cotangent kept",
+    "rebuilt": "functional_sam, cotangent rebuilt",
+    "momentum": "functional_sam, momentum ascent",
+    "sam": "sam",
+}
 
 
 def peak(name, variant):
@@ -29,32 +29,25 @@ def peak(name, variant):
     return int(found.stdout)
 
 
-@pytest.mark.parametrize("name", ["16k", "32k"])
-def test_a_kept_cotangent(row, name):
-    share = SHAPES[name].head_share
-    target = 2 - share / 3 + 0.07
-    found = compared(name, "kept")
-    row(f"functional_sam step, cotangent kept, V {name}, h {share:.2f}", "adamw", f"<= {target:.3f}", found.words)
-    assert found.quick <= target
+def targets(name):
+    """What each variant may cost; h is the output layer's share, every position being supervised."""
+    return {"kept": 2 - SHAPES[name].head_share / 3 + 0.07, "rebuilt": 2.07, "momentum": 1.40, "sam": 2.10}
 
 
-@pytest.mark.parametrize("name", ["16k", "128k"])
-def test_a_rebuilt_cotangent(row, name):
-    found = compared(name, "rebuilt")
-    row(f"functional_sam step, cotangent rebuilt, V {name}", "adamw", "<= 2.07", found.words)
-    assert found.quick <= 2.07
-
-
-def test_the_momentum_ascent(row):
-    found = compared("16k", "momentum")
-    row("functional_sam step, momentum ascent, V 16k", "adamw", "<= 1.40", found.words)
-    assert found.quick <= 1.40
-
-
-def test_sam(row):
-    found = compared("16k", "sam")
-    row("sam step, 512 tokens, V 16k", "adamw", "<= 2.10", found.words)
-    assert found.quick <= 2.10
+@pytest.mark.parametrize(
+    ("name", "variants", "rounds"),
+    [("16k", ["kept", "rebuilt", "momentum", "sam"], 30), ("32k", ["kept"], 20), ("128k", ["rebuilt"], 16)],
+)
+def test_steps(row, name, variants, rounds):
+    shape = SHAPES[name]
+    sides = {variant: ours(shape, variant, llama(shape)) for variant in variants}
+    found = ratios(sides, ours(shape, "adamw", llama(shape)), rounds=rounds)
+    for variant in variants:
+        target = targets(name)[variant]
+        where = f"V {name}, h {shape.head_share:.2f}, {shape.tokens} tokens"
+        row(f"{WORDS[variant]}, step, {where}", "adamw, same head", f"<= {target:.3f}", found[variant].words)
+    for variant in variants:
+        assert found[variant].median <= NOISE * targets(name)[variant]
 
 
 @pytest.mark.parametrize("name", ["128k", "256k"])
@@ -70,5 +63,5 @@ def test_the_public_pattern(row):
     memory = peak("16k", "kept") / peak("16k", "public")
     row("public create_graph pattern, step", "functional_sam", ">= 1.4", found.words)
     row("functional_sam peak memory, V 16k", "public create_graph pattern", "<= 0.65", f"{memory:.3f}")
-    assert found.quick >= 1.4
+    assert found.median >= 1.4 / NOISE
     assert memory <= 0.65
