@@ -81,7 +81,13 @@ def resident_bytes() -> int:
 def versions() -> dict[str, str]:
     """Of Python and of what a number depends on."""
     packages = ("optbench", "torch", "transformers")
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in packages}}
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"  # Run from a checkout, as on a machine that is lent for an hour.
+    return found
 
 
 def _free() -> int | None:

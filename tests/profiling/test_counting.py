@@ -15,7 +15,7 @@ from optbench.profiling import split
 from optbench.profiling.batches import synthetic_batch
 from optbench.profiling.counting import algorithmic_flops, counted_over_formula, work_of
 from optbench.profiling.depths import Stack
-from optbench.profiling.devices import peak_flops
+from optbench.profiling.devices import peak_flops, versions
 from optbench.profiling.settings import optimizers_of
 from optbench.profiling.split import PARTS, Split, look
 from optbench.rng import stream
@@ -154,6 +154,16 @@ def test_the_parts_of_a_real_step_add_up_and_nothing_stays_watched(name):
 )
 def test_promised_rates_are_known_or_blank(name, precision, rate):
     assert peak_flops(name, precision) == rate
+
+
+def test_a_checkout_that_is_not_installed_has_no_version(monkeypatch):
+    import importlib.metadata
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert versions()["optbench"] == "not installed"
 
 
 def test_what_is_done_again_to_save_memory_is_no_work_of_the_algorithm():
