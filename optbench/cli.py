@@ -180,7 +180,7 @@ def profile(
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of blocks; by default as time allows.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to measure.")] = "auto",
     precision: Annotated[Literal["float32", "tf32", "bf16"], typer.Option(help="Of products.")] = "float32",
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of a CPU; by default all.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of a CPU; by default all.")] = None,
     layers: Annotated[
         int | None, typer.Option(min=2, help="Measure so many layers of each model, and extrapolate the rest.")
     ] = None,

@@ -10,7 +10,7 @@ from typing import Any
 from optbench.errors import UserError
 from optbench.profiling.documents import check_target, csv_text, json_text, write_whole
 from optbench.profiling.rows import Profile
-from optbench.profiling.settings import Settings, batch_and_length, optimizers_of
+from optbench.profiling.settings import Settings, batch_and_length, check_fractions, optimizers_of
 from optbench.profiling.shapes import shapes_of
 from optbench.profiling.tables import markdown, text_tables
 
@@ -30,6 +30,7 @@ def profile(
     """
     shapes, specs = shapes_of(models), optimizers_of(optimizers)
     batch, length = batch_and_length(tokens, batch, length, shapes)
+    check_fractions(specs, batch)
 
     from optbench.profiling.devices import chosen_device, device_name, usable_memory, versions
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -43,7 +44,9 @@ def counted_over_formula(shape: Shape, stack: Stack, depth: int, spec: Optimizer
 
     Attention is spelled out as matrix products meanwhile: of the fused kernels of processors torch counts nothing.
     """
-    settings = dataclasses.replace(settings, batch=1, length=min(settings.length, COUNTED_TOKENS))
+    # So many examples that a fraction of them is whole.
+    examples = Fraction(repr(float(getattr(spec.estimator, "ascent_fraction", 1.0)))).denominator
+    settings = dataclasses.replace(settings, batch=examples, length=min(settings.length, COUNTED_TOKENS))
     batch = synthetic_batch(settings, shape.dimensions.vocabulary)
     steps = int(getattr(spec.estimator, "refresh_every", 1))
     # There is no preconditioner before the first step, and the formula counts one.

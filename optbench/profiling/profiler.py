@@ -172,10 +172,11 @@ def _fill_times(row: Row, series: Series, layers: int, settings: Settings) -> No
         row.ratio = statistics.median(ratios)
         row.ratio_low, _, row.ratio_high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else [row.ratio] * 3
         row.break_even_percent = break_even(row.ratio)
-    if row.step_seconds > 0:
-        row.tokens_per_second = row.tokens / row.step_seconds
+    mean = series.mean(layers)
+    if mean > 0:
+        row.tokens_per_second = row.tokens / mean
         promised = peak_flops(device_name(settings.device), settings.precision)
-        row.mfu = NAN if promised is None else row.flops_algorithm / row.step_seconds / promised
+        row.mfu = NAN if promised is None else row.flops_algorithm / mean / promised
 
 
 def _look(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from pydantic import ValidationError
@@ -70,6 +71,10 @@ def batch_and_length(
         length = each if batch else next(n for n in range(min(LENGTH, longest, each), 0, -1) if each % n == 0)
     if batch is None:
         batch = total // length
+    if batch < 1:
+        raise UserError(f"an example of --length {length} is longer than a step of --tokens {total}")
+    if tokens is not None and total % batch:
+        raise UserError(f"--tokens {total} is no multiple of --batch {batch}")
     if batch * length != total:
         raise UserError(f"--batch {batch} examples of --length {length} are {batch * length} tokens, not {total}")
     if length < 2:
@@ -84,17 +89,29 @@ def batch_and_length(
 
 
 def optimizers_of(text: str) -> dict[str, OptimizerSpec]:
-    """Presets by name, or mappings in JSON, `{"rule": {"kind": "muon"}}`, with a name before if wanted: `mine={...}`;
-    separated by commas. The baseline comes first, asked for or not. Raises UserError for anything unknown."""
+    """Presets by name, or mappings in JSON, with a name before if wanted: `mine={"rule": {"kind": "muon"}}`; a mapping
+    may name a `preset`, and the fields that differ from it. Separated by commas. The baseline comes first, asked for or
+    not. Raises UserError for anything unknown."""
     found: dict[str, OptimizerSpec] = {BASELINE: _spec(PRESETS[BASELINE], BASELINE)}
     for word in _split(text):
         name, content = _named(word)
-        if name == BASELINE and content != PRESETS[BASELINE]:
-            raise UserError(f"--optimizers: {BASELINE} is what the others are compared with; give {word} another name")
+        if name in PRESETS and content != PRESETS[name]:
+            raise UserError(f"--optimizers: {name} is a preset; give {word} another name")
         if name in found and name != BASELINE:
             raise UserError(f"--optimizers: {name} is named twice")
         found[name] = _spec(content, name)
     return found
+
+
+def check_fractions(specs: Mapping[str, OptimizerSpec], batch: int) -> None:
+    """Raises UserError where an ascent is to be taken from a part of a batch that is no number of examples."""
+    for name, spec in specs.items():
+        fraction = float(getattr(spec.estimator, "ascent_fraction", 1.0))
+        if (Fraction(repr(fraction)) * batch).denominator != 1:
+            raise UserError(
+                f"--optimizers: {name}: ascent_fraction {fraction:g} of {batch} example{'s' * (batch != 1)} is no "
+                "number of examples: choose --batch"
+            )
 
 
 def _named(word: str) -> tuple[str, dict[str, Any]]:
@@ -105,10 +122,23 @@ def _named(word: str) -> tuple[str, dict[str, Any]]:
             content = json.loads(text)
         except ValueError as error:
             raise UserError(f"--optimizers: {text} is not JSON: {error}") from error
-        return (word if word.startswith("{") else name), content
+        return (word if word.startswith("{") else name), _whole(content, name)
     if word not in PRESETS:
         raise UserError(f"--optimizers: no optimizer is named {word!r}; {suggestion(word, PRESETS)}")
     return word, PRESETS[word]
+
+
+def _whole(content: Any, name: str) -> Any:
+    """The mapping with what its preset says, if it names one."""
+    preset = content.pop("preset", None) if isinstance(content, dict) else None
+    if preset is None:
+        return content
+    if preset not in PRESETS:
+        raise UserError(f"--optimizers: {name}: no preset is named {preset!r}; {suggestion(str(preset), PRESETS)}")
+    merged = {part: dict(value) for part, value in PRESETS[preset].items()}
+    for part, value in content.items():
+        merged[part] = {**merged.get(part, {}), **value} if isinstance(value, dict) else value
+    return merged
 
 
 def _split(text: str) -> list[str]:

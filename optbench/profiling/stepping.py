@@ -50,6 +50,12 @@ class Series:
         values = [_quantile([w for block in self.ours[d] for w in block.walls], quantile) for d in depths]
         return on_the_line(depths, values, layers)
 
+    def mean(self, layers: int) -> float:
+        """The mean seconds of a step at so many layers: of the median block, for a block is whole periods."""
+        depths = sorted(self.ours)
+        blocks = [[sum(block.walls) / len(block.walls) for block in self.ours[d]] for d in depths]
+        return on_the_line(depths, [_quantile(values, 0.5) for values in blocks], layers)
+
     def ratios(self, layers: int) -> list[float]:
         """Of each round, the cost of a step over that of the baseline's, at so many layers."""
         depths = sorted(self.ours)
@@ -129,8 +135,11 @@ def noting_out_of_memory(note: Callable[[], None]) -> Iterator[None]:
 
 
 def timed_block(stack: Stack, depth: int, spec: OptimizerSpec, batch: Batch, steps: int) -> Block:
-    """A fresh optimizer, its first step not timed, then `steps` steps."""
+    """A fresh optimizer, its first step not timed, then `steps` steps, or as many more as make whole periods of an
+    optimizer whose steps are not all alike."""
     model = stack.model
+    period = int(getattr(spec.estimator, "refresh_every", 1))
+    steps = period * math.ceil(steps / period)
     with stack.at(depth) as parameters, fresh(spec, parameters, model, batch) as optimizer:
         if model.device.type == "cuda":
             return _on_gpu(lambda: one_step(model, optimizer, batch), steps, clock_of(model.device))

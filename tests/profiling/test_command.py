@@ -65,7 +65,7 @@ def test_the_verb_needs_no_more_than_it_uses(tmp_path):
         (("--models", "qwen-nan"), "did you mean qwen-nano?"),
         (("--optimizers", "samm"), "did you mean sam?"),
         (("--models", "nano", "--tokens", "257"), "each needs two"),
-        (("--models", "nano", "--batch", "3", "--tokens", "256"), "not 256"),
+        (("--models", "nano", "--batch", "3", "--tokens", "256"), "no multiple"),
         (("--plot", "x.doc"), "allowed endings"),
         (("--layers", "1"), "--layers"),
         (("--format", "latex"), "'latex' is not one of"),

@@ -18,6 +18,7 @@ from optbench.profiling.depths import Stack
 from optbench.profiling.devices import peak_flops, versions
 from optbench.profiling.settings import optimizers_of
 from optbench.profiling.split import PARTS, Split, look
+from optbench.profiling.stepping import timed_block
 from optbench.rng import stream
 
 
@@ -37,6 +38,15 @@ def test_torch_counts_what_the_formula_says(family, name):
 
 def test_a_refreshed_shift_is_counted_over_its_period():
     text = 'x={"estimator": {"kind": "sharpness_aware", "refresh_every": 3}, "rule": {"kind": "gd"}}'
+    spec = optimizers_of(text)["x"]
+    assert counted_over_formula(shape(), small_stack(), 2, spec, settings(length=32)) == pytest.approx(1, abs=2e-3)
+    # And timed over whole periods, wherever in one the steps begin.
+    block = timed_block(small_stack(), 2, spec, synthetic_batch(settings(length=32), 96), 4)
+    assert len(block.walls) == 6
+
+
+def test_a_fraction_of_the_batch_is_counted_as_whole_examples():
+    text = 'x={"estimator": {"kind": "sharpness_aware", "ascent_fraction": 0.25}, "rule": {"kind": "gd"}}'
     spec = optimizers_of(text)["x"]
     assert counted_over_formula(shape(), small_stack(), 2, spec, settings(length=32)) == pytest.approx(1, abs=2e-3)
 

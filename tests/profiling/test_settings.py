@@ -7,7 +7,7 @@ from profiles import settings
 
 from optbench.errors import UserError
 from optbench.optim.specs import PRESETS, OptimizerSpec
-from optbench.profiling.settings import batch_and_length, optimizers_of
+from optbench.profiling.settings import batch_and_length, check_fractions, optimizers_of
 from optbench.profiling.shapes import shapes_of
 
 
@@ -87,9 +87,11 @@ def test_optimizers_as_mappings():
         ("sma", "did you mean sam"),
         ("", "is empty"),
         ("sam,sam", "named twice"),
+        ('sam={"rule": {"kind": "adamw"}}', "sam is a preset"),
+        ('x={"preset": "samm"}', "no preset is named 'samm'; did you mean"),
         ('x={"rule": {"kind": "adamw", "lr": -1}}', "x: rule.adamw.lr"),
         ('x={"rule"', "is not JSON"),
-        ('adamw={"rule": {"kind": "gd"}}', "give .* another name"),
+        ('adamw={"rule": {"kind": "gd"}}', "adamw is a preset; give .* another name"),
     ],
 )
 def test_bad_optimizers(text, says):
@@ -118,9 +120,9 @@ def test_batches(given, batch, length):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ((100, 3, 40), "120 tokens, not 100"),
+        ((100, 3, 40), "no multiple of --batch 3"),
         ((257, None, None), "each needs two"),
-        ((1000, None, 300), "not 1000"),
+        ((1000, None, 300), "no multiple"),
         ((512, 1, 512), "reads 256 tokens at most"),
     ],
 )
@@ -132,3 +134,11 @@ def test_batches_that_do_not_fit(given, says):
 @pytest.mark.parametrize(("share", "length", "count"), [(0.5, 16, 8), (1.0, 16, 15), (0.0, 16, 1), (0.3, 10, 3)])
 def test_supervised_positions(share, length, count):
     assert settings(supervised=share, length=length, batch=3).positions == 3 * count
+
+
+def test_a_mapping_may_start_from_a_preset():
+    found = optimizers_of('part={"preset": "functional_sam", "estimator": {"ascent_fraction": 0.25}}')["part"]
+    assert found.estimator.functional and found.estimator.ascent_fraction == 0.25 and found.rule.kind == "adamw"
+    check_fractions({"part": found}, 8)
+    with pytest.raises(UserError, match="0.25 of 1 example is no number of examples"):
+        check_fractions({"part": found}, 1)
