@@ -105,8 +105,9 @@ class Point:
         for start in range(0, len(self.hidden_ND), self.rows):
             at = slice(start, start + self.rows)
             with torch.no_grad(), torch.autocast(self.hidden_ND.device.type, enabled=False):
-                hidden_KD = self.hidden_ND[at].to(self.dtype)
-                yield at, widened(torch.nn.functional.linear(hidden_KD, weight_VD, bias_V))
+                logits_KV = widened(torch.nn.functional.linear(self.hidden_ND[at].to(self.dtype), weight_VD, bias_V))
+            # Outside: a generator that waits inside them would leave its modes to whoever asked.
+            yield at, logits_KV
 
 
 class Rebuilt:
