@@ -8,7 +8,7 @@ from support import TinyLM, batch, ids, oracle, parameters
 
 from optbench.optim.base import Parameter, check_claims
 from optbench.optim.newton_schulz import orthogonalise
-from optbench.optim.rules.muon import newton_schulz_flops
+from optbench.optim.newton_schulz_plan import flops
 from optbench.optim.specs import RULES, OptimizerSpec
 
 SPECS = {
@@ -206,7 +206,7 @@ def test_newton_schulz_flops_count_its_products():
     stack = torch.randn(1, 8, 20)
     with FlopCounterMode(display=False) as counter:
         orthogonalise(stack, steps=5, dtype=torch.float32)
-    assert counter.get_total_flops() == newton_schulz_flops(8, 20, 5) == newton_schulz_flops(20, 8, 5)
+    assert counter.get_total_flops() == flops((8, 20), "standard", 5) == flops((20, 8), "standard", 5)
 
 
 def test_state_bytes_are_those_of_the_moments():

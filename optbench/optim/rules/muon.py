@@ -218,11 +218,6 @@ class _MuonRule:
         return newton_schulz.orthogonalise(matrices, steps=self._spec.ns_steps, dtype=dtype, form=how.form)
 
 
-def newton_schulz_flops(rows: int, cols: int, steps: int) -> int:
-    """Operations of the standard form for one matrix."""
-    return flops((rows, cols), "standard", steps)
-
-
 def _is_matrix(parameter: Parameter) -> bool:
     return parameter.role in ROLES and parameter.tensor.dim() == 2
 
