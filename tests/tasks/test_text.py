@@ -148,8 +148,9 @@ def test_a_batch_costs_well_under_a_millisecond():
     prepared = task.prepare(task.train, MODEL)
     rows = np.random.Generator(np.random.PCG64(0)).permutation(len(prepared))[:64]
     times = []
-    for _ in range(50):
-        start = time.perf_counter()
+    # The best of many on a processor's own clock: a busy machine must not fail a test.
+    for _ in range(200):
+        start = time.process_time()
         prepared.batch(rows, micro_batch=4096)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 5e-4
