@@ -7,7 +7,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from optbench.api import report, run
+    from optbench.api import cells, contrasts, open_results, report, run
     from optbench.errors import UserError
     from optbench.optim.build import make_optimizer
     from optbench.oracle import Oracle
@@ -15,13 +15,27 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["Oracle", "UserError", "__version__", "load_suite", "make_optimizer", "report", "run"]
+__all__ = [
+    "Oracle",
+    "UserError",
+    "__version__",
+    "cells",
+    "contrasts",
+    "load_suite",
+    "make_optimizer",
+    "open_results",
+    "report",
+    "run",
+]
 
 _HOMES = {
     "Oracle": "optbench.oracle",
     "UserError": "optbench.errors",
+    "cells": "optbench.api",
+    "contrasts": "optbench.api",
     "load_suite": "optbench.suite",
     "make_optimizer": "optbench.optim.build",
+    "open_results": "optbench.api",
     "report": "optbench.api",
     "run": "optbench.api",
 }

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from optbench.executors.local import Summary
+    from optbench.store import Store
     from optbench.suite import Suite
 
 
@@ -34,6 +35,32 @@ def run(
 def report(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
     """One row per arm of the suite, from its records: see `optbench.reports.frame.arms_of` for the columns."""
     from optbench.reports.frame import arms_table
-    from optbench.store import Store
 
-    return arms_table(suite, Store(results))
+    return arms_table(suite, open_results(results))
+
+
+def cells(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
+    """One row per cell of the suite, recorded or not: see `optbench.reports.frame.cells_table` for the columns."""
+    from optbench.reports.frame import cells_table
+
+    return cells_table(suite, open_results(results))
+
+
+def contrasts(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
+    """One row per declared contrast: see `optbench.reports.contrasts.contrasts_of` for the columns."""
+    from optbench.reports.contrasts import contrasts_of
+    from optbench.reports.frame import cells_table
+
+    store = open_results(results)
+    return contrasts_of(suite, store, cells_table(suite, store))
+
+
+def open_results(results: Path | str = "results/runs") -> Store:
+    """The records at a path, to be read: a folder of runs, an archive, or a folder of archives.
+
+    `record(key)`, `questions(key)`, `curves(key)` and `panel(key, panel)` give what a cell left behind. Raises
+    UserError for what is neither.
+    """
+    from optbench.archive import open_store
+
+    return open_store(Path(results))
