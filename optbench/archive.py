@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optbench.bundle import SUFFIX as BUNDLE
+from optbench.bundle import Bundle
 from optbench.errors import UserError
 from optbench.store import PANEL, PANELS, Record, Store, record_of
 
@@ -100,13 +102,18 @@ def _parsed(text: str, where: str, file: Path) -> tuple[Record, Mapping[str, Any
 
 
 def open_store(path: Path) -> Store:
-    """The records at `path`: a store, an archive, or all archives of a folder. Nothing there yet is an empty store.
+    """The records at `path`: a store, an archive or bundle, or all archives of a folder. Nothing there yet is an empty
+    store.
 
-    Raises UserError for a file that is no archive, and for a folder that holds both kinds.
+    Raises UserError for a file that is neither, and for a folder that holds both kinds.
     """
     if path.is_file():
+        if path.suffix == BUNDLE:
+            return Bundle(path)
         if path.suffix != SUFFIX:
-            raise UserError(f"--results {path}: is a file; records need a folder, or an archive named *{SUFFIX}")
+            raise UserError(
+                f"--results {path}: is a file; records need a folder, or an archive named *{SUFFIX} or *{BUNDLE}"
+            )
         return Archive(path, [path])
     files = sorted(path.glob(f"*{SUFFIX}"))
     if not files:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import typer
 
 from optbench.errors import UserError
-from optbench.verbs import asking, profiling, reading, running
+from optbench.verbs import asking, comparing, keeping, profiling, reading, running, tracking
 
 app = typer.Typer(
     add_completion=False,
@@ -28,7 +28,12 @@ VERBS: dict[str, Callable[..., None]] = {
     "status": running.status,
     "report": reading.report,
     "claims": reading.claims,
+    "compare": comparing.compare,
     "archive": reading.archive,
+    "export": keeping.export,
+    "merge": keeping.merge,
+    "verify": keeping.verify,
+    "wandb": tracking.wandb,
     "list": asking.list_,
     "show": asking.show,
     "profile": profiling.profile,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from optbench import cost
 from optbench.cell import CellSpec
 from optbench.errors import UserError
 from optbench.metrics import cost as cost_metrics
+from optbench.noted import Notes
 from optbench.panels.base import Findings, Subject, panel_key
 from optbench.panels.watch import Watch, written
 from optbench.provenance import provenance
@@ -39,12 +41,14 @@ def run_cell(
     device: str = "cpu",
     contended: bool = False,
     progress: Progress | None = None,
+    notes: Notes | None = None,
 ) -> Record:
     """Runs the cell and writes its record with what the panels found; the record of a cell that diverged or ran out of
     memory is a record too. Where the record is there already, only the missing panels look: see `look_again`.
 
-    `contended` says that other cells ran beside it, so that its times mean little. Raises UserError where a part cannot
-    be had (a checkpoint, a data file) or a panel does not apply; nothing is written then.
+    `contended` says that other cells ran beside it, so that its times mean little. `notes` are told of each step of a
+    cell that has no record yet. Raises UserError where a part cannot be had (a checkpoint, a data file) or a panel does
+    not apply; nothing is written then.
     """
     import torch
 
@@ -59,7 +63,7 @@ def run_cell(
     provenance_of_run = _circumstances(device, training.precision, training.attention, torch.get_num_threads())
     looked = 0.0
     try:
-        run = trained(cell, panels, store.root, device=device, progress=progress)
+        run = trained(cell, panels, store.root, device=device, progress=progress, notes=notes)
         made = _measured(cell, run, device)
         looked = sum(run.watch.seconds.values())
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -76,7 +80,7 @@ def run_cell(
             **made.measured,
             "total_seconds": time.perf_counter() - start - looked,
             "contended": contended,
-            "provenance": provenance_of_run,
+            "provenance": {**provenance_of_run, "date": datetime.now(UTC).date().isoformat()},
         },
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optbench import seal
 from optbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ QUESTIONS = "questions.parquet"
 CURVES = "curves.parquet"
 WEIGHTS = "weights.safetensors"
 PANELS, PANEL = "panels", "panel.json"
+RUN_AGAIN = "delete its folder to run the cell again"
+LOOK_AGAIN = "delete its folder to have it look again"
 
 
 @dataclass(frozen=True)
@@ -66,15 +70,23 @@ class Store:
         return (self.folder(key) / RECORD).is_file()
 
     def record(self, key: str) -> Record | None:
-        """The record of `key`, or None where there is none. Raises UserError, naming the file, for a damaged one."""
+        """The record of `key`, or None where there is none.
+
+        Raises UserError, naming the file, for one that is damaged, differs from its seal or has another key.
+        """
         path = self.folder(key) / RECORD
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_bytes()
+            content = json.loads(text)
         except FileNotFoundError:
             return None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: damaged record ({error}); delete its folder to run the cell again") from error
-        return record_of(content, str(path), folder=path.parent, remedy="; delete its folder to run the cell again")
+            raise UserError(f"{path}: damaged record ({error}); {RUN_AGAIN}") from error
+        found = record_of(content, str(path), folder=path.parent, remedy=f"; {RUN_AGAIN}")
+        seal.check(path, text, RUN_AGAIN)
+        if found.key != key:
+            raise UserError(f"{path}: record of another cell, {found.key}: put it back in its place, or {RUN_AGAIN}")
+        return found
 
     def records(self) -> Iterator[Record]:
         """All records, by key."""
@@ -87,26 +99,37 @@ class Store:
         """One row per test question: id, source, question, reference, text, answer, correct, format_error."""
         import pandas as pd
 
-        return pd.read_parquet(self.folder(key) / QUESTIONS)
+        return pd.read_parquet(io.BytesIO(self._intact(self.folder(key) / QUESTIONS)))
 
     def curves(self, key: str) -> pd.DataFrame:
         """One row per step: step, loss, lr_scale and what else the loop noted."""
         import pandas as pd
 
-        return pd.read_parquet(self.folder(key) / CURVES)
+        return pd.read_parquet(io.BytesIO(self._intact(self.folder(key) / CURVES)))
+
+    @staticmethod
+    def _intact(path: Path) -> bytes:
+        """The content of a file beside a record. Raises UserError where it differs from the seal."""
+        content = path.read_bytes()
+        seal.check(path, content, RUN_AGAIN)
+        return content
 
     def panel(self, key: str, panel: str) -> dict[str, Any] | None:
         """What a panel found at the cell `key`: cell, panel (its spec), result, notes, measured; None where it did not
-        look. Raises UserError, naming the file, for a damaged one."""
+        look. Raises UserError, naming the file, for one that is damaged, differs from its seal or is another cell's."""
         path = self.folder(key) / PANELS / panel / PANEL
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_bytes()
+            content = json.loads(text)
             if not isinstance(content["result"], dict):
                 raise TypeError("no result")
         except FileNotFoundError:
             return None
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: damaged panel ({error}); delete its folder to have it look again") from error
+            raise UserError(f"{path}: damaged panel ({error}); {LOOK_AGAIN}") from error
+        seal.check(path, text, LOOK_AGAIN)
+        if content.get("cell", key) != key:
+            raise UserError(f"{path}: found at another cell, {content['cell']}; {LOOK_AGAIN}")
         found: dict[str, Any] = content
         return found
 
@@ -132,13 +155,15 @@ class Store:
 def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
     """Makes the folder `target` with the files that `fill` writes, all of them or none, flushed to the disk.
 
-    Where `target` exists already, it stays as it is.
+    Records and findings of panels are sealed. Where `target` exists already, it stays as it is.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
     temporary.mkdir()
     try:
         fill(temporary)
+        if any((temporary / name).is_file() for name in (RECORD, PANEL)):
+            seal.seal(temporary)
         for file in temporary.rglob("*"):
             _flush(file)
         _flush(temporary)
@@ -177,9 +202,14 @@ def record_of(content: Any, where: str, *, folder: Path, remedy: str = "") -> Re
 def remove_leftovers(root: Path) -> None:
     """Deletes temporary folders of processes that were killed while writing; those of live processes stay."""
     for folder in root.glob("**/.*.tmp"):
-        owner = folder.name.rsplit("-", 2)[-2]
-        if not (owner.isdigit() and _is_alive(int(owner))):
+        if is_leftover(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_leftover(folder: Path) -> bool:
+    """Whether this is a temporary folder of `write_whole`, and the process that was writing it is gone."""
+    parts = folder.name.rsplit("-", 2)
+    return len(parts) == 3 and not (parts[1].isdigit() and _is_alive(int(parts[1])))
 
 
 def _is_alive(process: int) -> bool:

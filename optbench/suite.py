@@ -242,6 +242,9 @@ def _check_panels(panels: Sequence[Entry], arms: Sequence[Arm], problems: Proble
             if reads != "any" and not medium.startswith(reads):
                 what = f": the panel {entry.name} looks at tasks of {reads}, and the task {arm.task} is {medium}"
                 problems.add(entry.node.place, what)
+            elif getattr(entry.spec, "needs_answers", False) and not getattr(arm.task_spec, "asks_questions", True):
+                what = f": the panel {entry.name} tells right from wrong answers, and the task {arm.task} asks none"
+                problems.add(entry.node.place, what)
 
 
 def _seeds(root: Node, fields: SuiteFields, problems: Problems) -> list[int]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from optbench.cell import CellSpec
 from optbench.metrics import cost as cost_metrics
+from optbench.noted import Noted, Notes
 from optbench.order import rows_of_batches
 from optbench.panels.base import Subject
 from optbench.panels.watch import Watch
@@ -63,9 +64,18 @@ class Run:
     peak_bytes: int
 
 
-def trained(cell: CellSpec, panels: Sequence[Any], root: Path, *, device: str, progress: Progress | None) -> Run:
+def trained(
+    cell: CellSpec,
+    panels: Sequence[Any],
+    root: Path,
+    *,
+    device: str,
+    progress: Progress | None,
+    notes: Notes | None = None,
+) -> Run:
     """Trains as the cell says, the panels looking along; nothing is recorded. `root` is the folder of records, where
-    probes and new examples are kept. Raises UserError where a part cannot be had or a panel does not apply."""
+    probes and new examples are kept; `notes` are told of each step. Raises UserError where a part cannot be had or a
+    panel does not apply."""
     from optbench.models.roles import parameters_of
     from optbench.optim.schedules import schedule_of
     from optbench.train import train
@@ -87,10 +97,12 @@ def trained(cell: CellSpec, panels: Sequence[Any], root: Path, *, device: str, p
     observers: list[Callable[[int], None]] = [watch.observe]
     if progress is not None:
         observers.append(lambda done: progress(done, training.steps))
+    if notes is not None:
+        observers.append(notes.observe)
     history = train(
         model,
         task.losses,
-        optimizer,
+        optimizer if notes is None else Noted(optimizer, notes),
         iter(batches),
         steps=training.steps,
         schedule=schedule_of(schedule.kind, warmup=schedule.warmup, final=schedule.final, steps=training.steps),

@@ -91,7 +91,8 @@ def test_loads_without_torch(name):
         ("optbench.train", {"optbench.clock", "optbench.oracle", "optbench.optim.base"}),
         ("optbench.rng", set()),
         ("optbench.spec", set()),
-        ("optbench.store", {"optbench.errors"}),
+        ("optbench.store", {"optbench.errors", "optbench", "optbench.seal"}),
+        ("optbench.seal", {"optbench.errors"}),
         ("optbench.order", {"optbench.rng"}),
         ("optbench.tasks.base", {"optbench.oracle", "optbench.models.language_model"}),
         ("optbench.strategies.base", {"optbench.tasks.base"}),
@@ -113,6 +114,7 @@ def test_reports_know_suites_and_records_only():
     allowed = (
         "optbench.reports",
         "optbench.store",
+        "optbench.seal",
         "optbench.suite",
         "optbench.errors",
         "optbench.metrics.columns",
@@ -124,11 +126,36 @@ def test_reports_know_suites_and_records_only():
 
 def test_claims_know_suites_records_and_reports_only():
     allowed = ("claims", "reports", "store", "suite", "errors", "metrics.columns", "problems", "yamlfile", "spec")
-    for name in [*below("claims"), "optbench.archive"]:
+    assert ours("optbench.archive") <= {"optbench.bundle", "optbench.store", "optbench.errors"}
+    for name in below("claims"):
         found = ours(name) - {"optbench.commands.tables"}
         assert all(word.startswith(tuple(f"optbench.{layer}" for layer in allowed)) for word in found), name
     users = {name for name in MODULES if any(word.startswith("optbench.claims") for word in ours(name))}
     assert users <= {*below("claims"), "optbench.claims", "optbench.commands.claims", "optbench.verbs.reading"}
+
+
+def test_boards_know_suites_records_and_reports_only():
+    allowed = ("boards", "reports", "store", "suite", "errors", "metrics.columns", "problems", "yamlfile", "spec")
+    for name in [*below("boards"), "optbench.boards"]:
+        found = ours(name) - {"optbench.commands.tables"}
+        assert all(word.startswith(tuple(f"optbench.{layer}" for layer in allowed)) for word in found), name
+    users = {name for name in MODULES if any(word.startswith("optbench.boards") for word in ours(name))}
+    assert users <= {*below("boards"), "optbench.boards", "optbench.commands.compare"}
+
+
+def test_charts_know_reports_and_records_only_and_the_page_knows_charts():
+    allowed = ("charts", "reports", "store", "suite", "errors", "metrics.columns", "panels.base")
+    for package, more in (("charts", ()), ("page", ("page",))):
+        for name in below(package):
+            layers = tuple(f"optbench.{layer}" for layer in (*allowed, *more))
+            assert all(word.startswith(layers) for word in ours(name)), name
+
+
+def test_nothing_that_trains_knows_what_shows_it():
+    """W&B is told by the executors; the loop, the runner and reports know nothing of it, of pages or of figures."""
+    shown = ("optbench.tracking", "optbench.page", "optbench.charts", "optbench.boards", "optbench.verification")
+    for name in (*below("reports"), "optbench.runner", "optbench.trained", "optbench.train", "optbench.store"):
+        assert not [word for word in ours(name) if word.startswith(shown)], name
 
 
 def test_rules_ascents_and_estimators_know_neither_models_nor_tasks():
@@ -165,13 +192,16 @@ def test_files_are_of_readable_length():
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["list"], ["plan", "SMOKE"], ["status", "SMOKE"], ["report", "SMOKE"], ["claims", "CLAIM"]],
+    [
+        *(["--help"], ["list"], ["plan", "SMOKE"], ["status", "SMOKE"], ["report", "SMOKE"], ["claims", "CLAIM"]),
+        *(["compare", "--list"], ["verify", "SMOKE"]),
+    ],
 )
 def test_commands_that_only_read_never_load_torch(words, tmp_path):
     suites = PACKAGE.parent / "suites"
     files = {"SMOKE": suites / "smoke.yaml", "CLAIM": suites / "claims" / "sam-is-worse-than-adamw.yaml"}
     argv = ["optbench", *[str(files.get(word, word)) for word in words]]
-    if words[0] in ("plan", "status", "report", "claims"):
+    if words[0] in ("plan", "status", "report", "claims", "verify"):
         argv += ["--results", str(tmp_path)]
     code = (
         f"import sys; sys.argv = {argv!r}\nfrom optbench.cli import main\n"

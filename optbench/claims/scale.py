@@ -6,13 +6,14 @@ import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from optbench.claims.claim import Comparison
 from optbench.claims.effects import Effect, Evidence, arms_of
 from optbench.reports.frame import MISSING
+from optbench.reports.scale import models_text
 
 if TYPE_CHECKING:
     from optbench.suite import Arm, Suite
@@ -43,30 +44,9 @@ def scale_of(tests: Sequence[Comparison], effects: Sequence[Effect]) -> str:
 
 
 def _words(arms: Sequence[Arm]) -> str:
-    models = {arm.model: _parameters(arm.model_spec) for arm in arms}
-    known = [count for count in models.values() if count]
-    count = f"{len(models)} models" if len(models) > 1 else "1 model"
-    if len(known) == len(models):
-        sizes = list(dict.fromkeys((_size(min(known)), _size(max(known)))))
-        said = f"{count} of {' to '.join(sizes)} parameters"
-    else:
-        said = f"{count} ({', '.join(models)})"
     tasks = dict.fromkeys(arm.task for arm in arms)
     budgets = dict.fromkeys(arm.axes()["budget"] for arm in arms)
-    return f"{said}, {' and '.join(tasks)}, {' and '.join(budgets)}"
-
-
-def _parameters(spec: Any) -> int | None:
-    """The parameters in the matrices of a model; None for a model that has no such count."""
-    dimensions = spec.dimensions() if hasattr(spec, "dimensions") else None
-    count = getattr(dimensions, "matrix_parameters", None)
-    return None if count is None else int(count)
-
-
-def _size(count: int) -> str:
-    if count >= 1e9:
-        return f"{count / 1e9:.2f}B"
-    return f"{count / 1e6:.2f}M" if count >= 1e4 else str(count)
+    return f"{models_text(arms)}, {' and '.join(tasks)}, {' and '.join(budgets)}"
 
 
 def rerun_of(tests: Sequence[Comparison], evidence: Evidence) -> Rerun:

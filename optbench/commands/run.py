@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from optbench.spec import canonical
 from optbench.store import Store
 
 if TYPE_CHECKING:
+    from optbench.commands.wandb import Tracking
     from optbench.suite import Cell, Suite
 
 
@@ -30,10 +32,11 @@ class Outcome:
     text: str
 
 
-def run(suite: Suite, results: Path, *, workers: int) -> Outcome:
+def run(suite: Suite, results: Path, *, workers: int, tracking: Tracking | None = None) -> Outcome:
     """Runs the suite's missing cells; Ctrl-C ends it early, and loses the running cells alone.
 
-    Raises UserError, before anything is written, for a checkpoint or data that cannot be had.
+    With `tracking` the cells are shown to W&B while they train, and in the end what is not there yet is pushed. Raises
+    UserError, before anything is written, for a checkpoint or data that cannot be had.
     """
     start, store, cells = time.monotonic(), Store(results), suite.cells()
     runs = {cell.key: cell for cell in cells}.values()
@@ -41,7 +44,9 @@ def run(suite: Suite, results: Path, *, workers: int) -> Outcome:
     _check_inputs([cell for cell in runs if not cell.is_done(store)])
     try:
         with progress(len(runs), sum(cell.is_done(store) for cell in runs)) as view:
-            summary = execute(cells, results, workers=workers, threads=suite.execution.threads, on_event=view)
+            ran = execute if tracking is None else partial(execute, tracked=tracking.cells())
+            on_event = view if tracking is None else tracking.watching(view)
+            summary = ran(cells, results, workers=workers, threads=suite.execution.threads, on_event=on_event)
     except KeyboardInterrupt:
         done = sum(cell.is_done(store) for cell in cells)
         text = f"interrupted: {done} of {len(cells)} cells are done; the same command again continues"
@@ -53,6 +58,8 @@ def run(suite: Suite, results: Path, *, workers: int) -> Outcome:
     if done < len(cells):
         lines.append(f"{len(cells) - done} failed; the same command again tries them once more:")
         lines += [f"  {name}: {reason} (log: {log})" for name, (reason, log) in summary.failed.items()]
+    if tracking is not None:
+        lines += tracking.finish(store)
     return Outcome(complete=done == len(cells), interrupted=False, text="\n".join(lines))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from optbench.executors.jobs import Job, jobs_for
@@ -17,12 +18,18 @@ from optbench.store import Store, remove_leftovers
 
 if TYPE_CHECKING:
     from optbench.suite import Cell
+    from optbench.tracking.live import Tracked
+
+
+PATIENCE_SECONDS = 10.0
+"""For an idle worker to end by itself."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a job: `started`, `progress` (steps done of total), `done` (with its outcome) or
-    `failed` (with a one-line reason and the log file)."""
+    """Something that happened to a job: `started`, `progress` (steps done of total), `done` (with its outcome),
+    `failed` (with a one-line reason and the log file), or `untracked`: it goes on, but W&B failed for this reason, and
+    no further cell is tracked."""
 
     kind: str
     job: Job
@@ -65,10 +72,12 @@ def execute(
     threads: int,
     device: str = "auto",
     on_event: Callable[[Event], None] = lambda event: None,
+    tracked: Mapping[str, Tracked] = MappingProxyType({}),
 ) -> Summary:
     """Runs every cell that has no record or lacks what a panel finds, `workers` at a time with `threads` threads each.
 
-    The number of workers changes no number, the number of threads may (sums are split differently).
+    The number of workers changes no number, the number of threads may (sums are split differently). `tracked` says, by
+    the keys of cells, which ones are shown to W&B while they train.
     """
     store = Store(results)
     remove_leftovers(store.root)
@@ -76,15 +85,24 @@ def execute(
     by_key = {cell.key: cell for cell in cells}
     summary = Summary(total=len(by_key), already=sum(cell.is_done(store) for cell in by_key.values()))
     if jobs:
-        pool = _Pool(min(workers, len(jobs)), results=str(results), threads=threads, device=device)
+        pool = _Pool(
+            min(workers, len(jobs)), results=str(results), threads=threads, device=device, patient=bool(tracked)
+        )
         try:
-            _drive(pool, jobs, store, summary, on_event)
+            _drive(pool, jobs, store, summary, on_event, dict(tracked))
         finally:
             pool.close()
     return summary
 
 
-def _drive(pool: _Pool, jobs: list[Job], store: Store, summary: Summary, on_event: Callable[[Event], None]) -> None:
+def _drive(
+    pool: _Pool,
+    jobs: list[Job],
+    store: Store,
+    summary: Summary,
+    on_event: Callable[[Event], None],
+    tracked: dict[str, Tracked],
+) -> None:
     waiting = list(jobs)
     pending_probes = {job.key for job in jobs if job.kind == "probe"}
     while waiting or pool.busy:
@@ -93,7 +111,8 @@ def _drive(pool: _Pool, jobs: list[Job], store: Store, summary: Summary, on_even
             if job is None:
                 break
             waiting.remove(job)
-            pool.give(worker, job, contended=len(pool.workers) > 1)
+            of_job = tracked.get(job.key) if job.kind == "cell" else None
+            pool.give(worker, job, contended=len(pool.workers) > 1, tracked=of_job)
             on_event(Event("started", job, total=job.steps))
         for worker, message in pool.messages():
             job = worker.job
@@ -101,6 +120,10 @@ def _drive(pool: _Pool, jobs: list[Job], store: Store, summary: Summary, on_even
                 continue
             if message["event"] == "progress":
                 on_event(Event("progress", job, done=message["done"], total=message["total"]))
+                continue
+            if message["event"] == "untracked":
+                tracked.clear()
+                on_event(Event("untracked", job, reason=message["reason"]))
                 continue
             worker.job = None
             pending_probes.discard(job.key)
@@ -119,7 +142,9 @@ def _drive(pool: _Pool, jobs: list[Job], store: Store, summary: Summary, on_even
 class _Pool:
     """Worker processes; one that dies is replaced, and its job counts as failed."""
 
-    def __init__(self, size: int, *, results: str, threads: int, device: str) -> None:
+    def __init__(self, size: int, *, results: str, threads: int, device: str, patient: bool) -> None:
+        """`patient`: workers without a job are left to end by themselves, for wandb then takes its files with it."""
+        self._patient = patient
         self._context = multiprocessing.get_context("spawn")
         self._arguments = {"results": results, "threads": threads, "device": device}
         self.workers = [self._start(index) for index in range(size)]
@@ -132,10 +157,10 @@ class _Pool:
     def idle(self) -> list[_Worker]:
         return [worker for worker in self.workers if worker.ready and worker.job is None]
 
-    def give(self, worker: _Worker, job: Job, *, contended: bool) -> None:
+    def give(self, worker: _Worker, job: Job, *, contended: bool, tracked: Tracked | None) -> None:
         worker.job = job
         try:
-            worker.connection.send({"job": asdict(job), "contended": contended})
+            worker.connection.send({"job": asdict(job), "contended": contended, "tracked": tracked})
         except BrokenPipeError:
             return  # The worker has just died; `messages` finds that out and says so.
 
@@ -161,6 +186,11 @@ class _Pool:
 
     def close(self) -> None:
         """Ends all workers, whatever they are doing."""
+        if self._patient and not self.busy:
+            for worker in self.workers:
+                worker.connection.close()
+            for worker in self.workers:
+                worker.process.join(PATIENCE_SECONDS)
         for worker in self.workers:
             worker.process.terminate()
         for worker in self.workers:

@@ -8,7 +8,10 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optbench.tracking.live import Tracked
 
 REPORT_SECONDS = 0.25
 """Between two words about the progress of a cell."""
@@ -38,7 +41,14 @@ def _serve(connection: Connection, results: Path, *, threads: int, device: str, 
         message: dict[str, Any] = connection.recv()
         job = Job(**message["job"])
         try:
-            outcome = _do(job, results, device=place, contended=message["contended"], say=connection.send)
+            outcome = _do(
+                job,
+                results,
+                device=place,
+                contended=message["contended"],
+                tracked=message["tracked"],
+                say=connection.send,
+            )
         except BrokenPipeError:
             raise
         except BaseException as error:
@@ -49,7 +59,9 @@ def _serve(connection: Connection, results: Path, *, threads: int, device: str, 
             connection.send({"event": "done", "outcome": outcome})
 
 
-def _do(job: Any, results: Path, *, device: str, contended: bool, say: Callable[[Any], None]) -> str:
+def _do(
+    job: Any, results: Path, *, device: str, contended: bool, tracked: Tracked | None, say: Callable[[Any], None]
+) -> str:
     from optbench.executors.jobs import cell_of, panels_of, probe_of_job
     from optbench.runner import run_cell
     from optbench.store import Store
@@ -67,7 +79,18 @@ def _do(job: Any, results: Path, *, device: str, contended: bool, say: Callable[
             last = now
             say({"event": "progress", "done": done, "total": total})
 
-    made = run_cell(cell, Store(results), panels_of(job), device=device, contended=contended, progress=progress)
+    store, panels = Store(results), panels_of(job)
+    if tracked is None:
+        return run_cell(cell, store, panels, device=device, contended=contended, progress=progress).outcome
+    from optbench.tracking.live import Live
+
+    live = Live(tracked, cell, lambda reason: say({"event": "untracked", "reason": reason}))
+    live.begin()
+    try:
+        made = run_cell(cell, store, panels, device=device, contended=contended, progress=progress, notes=live)
+        live.complete(store, panels)
+    finally:
+        live.close()
     return made.outcome
 
 

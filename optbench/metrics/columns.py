@@ -12,6 +12,7 @@ _TABLE = (
     Column("questions", "questions", "neither", "Test questions asked.", counted=True),
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
+    Column("bits_per_byte", "bits/byte", "lower", "Loss of the test text per byte of it, whatever the tokenizer."),
     Column("test_loss", "", "lower", "Mean loss of the test examples, for tasks whose loss is no likelihood."),
     Column(
         "final_loss",
@@ -55,6 +56,7 @@ WORST: dict[str, float] = {
     "accuracy": 0.0,
     "format_error": 1.0,
     "test_nll": math.inf,
+    "bits_per_byte": math.inf,
     "test_loss": math.inf,
     "final_loss": math.inf,
 }

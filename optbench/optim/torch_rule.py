@@ -54,13 +54,7 @@ class TorchRule:
 
     def state_bytes(self) -> int:
         """See `Rule.state_bytes`; step counters are left out."""
-        return sum(
-            value.numel() * value.element_size()
-            for engine in self.engines
-            for state in engine.state.values()
-            for value in state.values()
-            if isinstance(value, Tensor) and value.dim() > 0
-        )
+        return sum(_bytes(state) for engine in self.engines for state in engine.state.values())
 
     def state_dict(self) -> dict[str, Any]:
         """The states of the engines."""
@@ -70,3 +64,14 @@ class TorchRule:
         """The engines as they were; base rates stay those of this rule's spec."""
         for engine, saved in zip(self.engines, state["engines"], strict=True):
             engine.load_state_dict(saved)
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of the tensors in what an engine keeps, also of those in lists and mappings (SOAP's bases are)."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size() if value.dim() > 0 else 0
+    if isinstance(value, Mapping):
+        return sum(_bytes(inner) for inner in value.values())
+    if isinstance(value, list | tuple):
+        return sum(_bytes(inner) for inner in value)
+    return 0

@@ -82,6 +82,8 @@ class Panel(Protocol):
     kind: str
     medium: ClassVar[str]
     """The tasks that it can look at: those of `text`, of `regression`, or `any`."""
+    needs_answers: ClassVar[bool]
+    """Whether it tells right answers from wrong ones, so that tasks that ask nothing have nothing to show."""
 
     @property
     def along_training(self) -> bool:

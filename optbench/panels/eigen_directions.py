@@ -46,6 +46,7 @@ class EigenDirections(Spec):
 
     kind: Literal["eigen_directions"] = "eigen_directions"
     medium: ClassVar[str] = "regression"
+    needs_answers: ClassVar[bool] = False
     looks: Annotated[int, Field(ge=10, le=10_000)] = 500
     threshold: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
 

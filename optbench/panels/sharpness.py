@@ -43,6 +43,7 @@ class Sharpness(Spec):
 
     kind: Literal["sharpness"] = "sharpness"
     medium: ClassVar[str] = "any"
+    needs_answers: ClassVar[bool] = False
     mode: Literal["exact", "finite_difference"] = "exact"
     examples: Annotated[int, Field(ge=2, le=65536)] = 64
     looks: Annotated[int, Field(ge=0, le=1000)] = 0

@@ -43,6 +43,7 @@ class Simplicity(Spec):
 
     kind: Literal["simplicity"] = "simplicity"
     medium: ClassVar[str] = "text"
+    needs_answers: ClassVar[bool] = True
     looks: Annotated[int, Field(ge=2, le=1000)] = 15
     examples: Annotated[int, Field(ge=20)] = 512
     micro_batch: Annotated[int, Field(ge=1)] = 256

@@ -11,6 +11,7 @@ import pandas as pd
 from optbench.reports.compute import ANCHOR
 from optbench.reports.figures import NOTHING, compact
 from optbench.reports.frame import records_of
+from optbench.reports.front_grid import front_columns_of, front_notes_of
 from optbench.reports.grid import Entry, Grid, place_of
 from optbench.reports.standings import Standings
 
@@ -40,12 +41,14 @@ def cost_grid(table: Standings) -> Grid:
         for name in known
         if name not in left_out and name not in _idle(table.costs) and table.costs[name].notna().any()
     ]
+    fronts = front_columns_of(table)
     rows = []
-    for (optimizer, strategy), cost in zip(table.costs.index, records_of(table.costs), strict=True):
+    for place, ((optimizer, strategy), cost) in enumerate(zip(table.costs.index, records_of(table.costs), strict=True)):
         texts = _cost_texts(cost, table.relative)
-        rows.append([Entry(optimizer), Entry(strategy), *(Entry(texts[name]) for name in shown)])
+        marks = [column[place] for column in fronts.values()]
+        rows.append([Entry(optimizer), Entry(strategy), *(Entry(texts[name]) for name in shown), *marks])
     answers = ", and answers without a readable result" if "format_error" in shown else ""
-    header = ["optimizer", "strategy", *(known[name] for name in shown)]
+    header = ["optimizer", "strategy", *(known[name] for name in shown), *fronts]
     return Grid(f"{place_of(table)}: costs{answers}", header, rows, names=2)
 
 
@@ -58,7 +61,7 @@ def cost_notes_of(table: Standings) -> list[str]:
         notes.append(f"~ taken on different devices ({', '.join(table.devices)}): shown, never ranked.")
     elif table.costs["contended"].any():
         notes.append("~ taken beside other running cells: shown, never ranked; --workers 1 measures alone.")
-    return notes + _bill_notes_of(table)
+    return notes + _bill_notes_of(table) + front_notes_of(table)
 
 
 def _bill_notes_of(table: Standings) -> list[str]:

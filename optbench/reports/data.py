@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from optbench.reports.answer_data import answer_data, number, standings_data
 from optbench.reports.escape import cell
 from optbench.reports.frame import COUNT, MEAN, OUTCOMES, WIDTH, budgets_of, metrics_of, records_of
 from optbench.reports.panels import PanelTable
+from optbench.reports.pareto import AXES
 
 if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
@@ -28,6 +30,11 @@ def json_text(report: Report) -> str:
             _arm(row, metrics_of(report.cells), report.ranked_by)
             for row in records_of(report.arms.join(report.compute))
         ],
+        "answer": {
+            "lines": list(report.answer.lines),
+            "tables": [answer_data(table) for table in report.answer.tables],
+        },
+        "standings": [standings_data(table) for table in report.standings],
         "contrasts": [_contrast(row) for row in records_of(report.contrasts)],
         "panels": [_panel(table) for table in report.panels],
     }
@@ -35,7 +42,8 @@ def json_text(report: Report) -> str:
 
 
 def csv_text(report: Report) -> str:
-    """One row per arm: the columns of `arms_of` and `compute_of`. Whatever is infinite or not a number is empty."""
+    """One row per arm: the columns of `arms_of`, `front_columns` and `compute_of`. Whatever is infinite or not a number
+    is empty."""
     table = report.arms.join(report.compute)
     table["budget"] = budgets_of(report.cells)
     for name in ("name", "model", "task", "strategy", "optimizer", "budget"):
@@ -55,14 +63,22 @@ def _arm(row: Mapping[str, Any], metrics: list[str], ranked_by: str) -> dict[str
         "contended": row["contended"],
         "metrics": {
             name: {
-                "mean": _number(row[name + MEAN]),
-                "half_width": _number(row[name + WIDTH]),
+                "mean": number(row[name + MEAN]),
+                "half_width": number(row[name + WIDTH]),
                 "n": int(row[name + COUNT]),
             }
             for name in metrics
             if row[name + COUNT] or name == ranked_by
         },
-        "compute": {name: _number(row[name]) for name in ("compute", "compute_shared", "over_budget")},
+        "compute": {name: number(row[name]) for name in ("compute", "compute_shared", "over_budget")},
+        "fronts": {
+            axis: {
+                "by_means": bool(row[f"front_{axis}"]),
+                "mark": row[f"front_{axis}_mark"] or None,
+                "price": row[f"front_{axis}_price"] or None,
+            }
+            for axis in AXES
+        },
     }
 
 
@@ -70,21 +86,21 @@ def _contrast(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": row["name"],
         "metric": row["metric"],
-        "estimate": _number(row["estimate"]),
-        "half_width": _number(row["half_width"]),
+        "estimate": number(row["estimate"]),
+        "half_width": number(row["half_width"]),
         "interval": _interval(row["low"], row["high"]),
-        "p_holm": _number(row["p_holm"]),
+        "p_holm": number(row["p_holm"]),
         "n": row["n"],
         "pairs": row["pairs"],
         "pairs_declared": row["pairs_declared"],
         "seeds_declared": row["seeds_declared"],
         "diverged": row["diverged"],
-        "question_standard_error": _number(row["question_se"]),
+        "question_standard_error": number(row["question_se"]),
         "interval_all_questions": _interval(row["low_all"], row["high_all"]),
-        "planned_difference": _number(row["planned"]),
+        "planned_difference": number(row["planned"]),
         "seeds_needed": int(row["seeds_needed"]) if math.isfinite(row["seeds_needed"]) else None,
-        "minutes_per_seed": _number(row["minutes_per_seed"]),
-        "minutes_needed": _number(row["minutes_needed"]),
+        "minutes_per_seed": number(row["minutes_per_seed"]),
+        "minutes_needed": number(row["minutes_needed"]),
         "resolved": bool(row["resolved"]),
         "sentence": row["sentence"],
     }
@@ -102,7 +118,7 @@ def _panel(table: PanelTable) -> dict[str, Any]:
                 "optimizer": optimizer,
                 "strategy": strategy,
                 "values": {
-                    name: {word: _number(frame[name].iloc[place]) for word, frame in frames.items()}
+                    name: {word: number(frame[name].iloc[place]) for word, frame in frames.items()}
                     for name in table.mean
                 },
             }
@@ -113,7 +129,3 @@ def _panel(table: PanelTable) -> dict[str, Any]:
 
 def _interval(low: float, high: float) -> list[float] | None:
     return [float(low), float(high)] if math.isfinite(low) and math.isfinite(high) else None
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
 
 def markdown_text(report: Report) -> str:
-    """Headings, the sentences as a list, and pipe tables."""
+    """Headings, the answer and the contrasts as lists, and pipe tables."""
     lines = [f"## {markdown(report.suite)}", ""]
     if report.question:
         lines += [markdown(report.question), ""]
     if report.missing == len(report.cells):
         return "\n".join([*lines, markdown(report.advice()), ""])
     lines += [markdown(report.state()), ""]
-    lines += [f"- {markdown(sentence)}" for sentence in report.sentences()]
+    lines += ["### Answer", "", *(f"- {markdown(line)}" for line in report.answer.lines)]
+    if len(report.contrasts):
+        lines += ["", "### Declared contrasts", "", *(f"- {markdown(sentence)}" for sentence in report.sentences())]
     for section in sections_of(report):
         lines += ["", f"### {markdown(section.grid.title)}", "", *_markdown_grid(section.grid), ""]
         lines += [f"- {markdown(note)}" for note in section.notes]
@@ -29,17 +31,16 @@ def markdown_text(report: Report) -> str:
 
 
 def latex_text(report: Report) -> str:
-    """The contrasts as a list, and booktabs tables: two per task and budget, and what panels found.
+    """Answer and contrasts as lists, and booktabs tables: two per task and budget, and what panels found.
 
     To be put into a document that loads the package booktabs and compiles with UTF-8 input, as LaTeX does by default.
     """
     lines = [f"% {latex(report.suite)}: {latex(report.state())}", r"% needs \usepackage{booktabs}"]
     if report.missing == len(report.cells):
         return "\n".join([*lines, f"% {latex(report.advice())}", ""])
-    if len(report.contrasts):
-        lines += ["", r"\begin{itemize}"]
-        lines += [rf"  \item {latex(sentence)}" for sentence in report.sentences()]
-        lines += [r"\end{itemize}"]
+    for sentences in (report.answer.lines, report.sentences() if len(report.contrasts) else ()):
+        if sentences:
+            lines += ["", r"\begin{itemize}", *(rf"  \item {latex(line)}" for line in sentences), r"\end{itemize}"]
     for section in sections_of(report):
         lines += ["", *_latex_grid(section.grid, section.notes)]
     return "\n".join(lines) + "\n"

@@ -24,7 +24,7 @@ MISSING = "missing"
 MEAN, WIDTH, COUNT = "", "_half_width", "_n"
 """What the three columns that an arm has for each metric add to its name."""
 
-_TOGETHER = (("accuracy", "format_error", "test_nll"), ("test_loss",))
+_TOGETHER = (("accuracy", "format_error"), ("test_nll",), ("bits_per_byte",), ("test_loss",))
 """Columns that a task has together or not at all."""
 _MADE_WITH = ("device_type", "device", "precision")
 

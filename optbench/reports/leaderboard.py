@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import pandas as pd
 
 from optbench.errors import UserError, suggestion
+from optbench.reports.answer import Answer, answer_of
 from optbench.reports.compute import compute_of
 from optbench.reports.contrasts import contrasts_of
 from optbench.reports.frame import MISSING, OUTCOMES, arms_of, cells_table
 from optbench.reports.panels import PanelTable, panels_of
+from optbench.reports.pareto import front_columns
 from optbench.reports.standings import Standings, standings_of
 
 if TYPE_CHECKING:
@@ -23,7 +26,10 @@ Format = Literal["table", "markdown", "csv", "json", "latex"]
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report says. The formats read this and nothing else."""
+    """Everything a report says. The formats read this and nothing else.
+
+    `arms` has the columns of `arms_of` and of `front_columns`.
+    """
 
     suite: str
     question: str
@@ -36,6 +42,7 @@ class Report:
     standings: list[Standings]
     panels: list[PanelTable]
     compute: pd.DataFrame
+    answer: Answer
 
     @property
     def missing(self) -> int:
@@ -85,12 +92,21 @@ def report_of(suite: Suite, store: Store) -> Report:
         path=str(suite.path),
         results=str(store.root),
         cells=cells,
-        arms=arms,
+        arms=arms.join(_fronts(arms, standings)),
         contrasts=contrasts_of(suite, store, cells),
         standings=standings,
         panels=panels_of(suite, cells, arms, standings),
         compute=compute,
+        answer=answer_of(suite, store, cells, standings),
     )
+
+
+def _fronts(arms: pd.DataFrame, standings: Sequence[Standings]) -> pd.DataFrame:
+    parts = []
+    for table in standings:
+        mine = arms[(arms["task"] == table.task) & (arms["budget"].map(dict) == dict(table.given))]
+        parts.append(front_columns(mine, table.fronts, table.mean.index))
+    return pd.concat(parts).reindex(arms.index)
 
 
 def render(

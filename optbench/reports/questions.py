@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import pyarrow
 import pyarrow.parquet
 
+from optbench import seal
 from optbench.reports.frame import by_arm_and_seed
 from optbench.reports.stats import Array
-from optbench.store import QUESTIONS
+from optbench.store import QUESTIONS, RUN_AGAIN
 
 if TYPE_CHECKING:
     from optbench.store import Store
@@ -80,7 +81,9 @@ class QuestionDifferences:
 
     def _read(self, path: Path, task: str) -> Array | None:
         # Two columns of eight, past pandas' reader, which takes ten times as long for a small file.
-        with pyarrow.OSFile(str(path)) as file, pyarrow.parquet.ParquetFile(file) as parquet:
+        content = path.read_bytes()
+        seal.check(path, content, RUN_AGAIN)
+        with pyarrow.parquet.ParquetFile(io.BytesIO(content)) as parquet:
             table = parquet.read(columns=["id", "correct"], use_threads=False)
         if not table["id"].equals(self._ids.setdefault(task, table["id"])):
             return None

@@ -13,12 +13,17 @@ import pandas as pd
 from optbench.metrics.columns import column, worst
 from optbench.reports.compute import ANCHOR, SPENT, anchor_of
 from optbench.reports.frame import MISSING, budgets_of, by_arm_and_seed, scored
-from optbench.reports.stats import Array, half_width, not_resolved_from_best, supported_as_best
+from optbench.reports.pareto import Axis, Front, fronts_of
+from optbench.reports.prices import GEOMETRIC, MEASURED, PRICES, prices_of
+from optbench.reports.stats import Array, best_row, half_width, not_resolved_from_best, supported_as_best
 
 if TYPE_CHECKING:
     from optbench.suite import Suite
 
 ALL_MODELS = "all models"
+
+Row = tuple[str, str]
+"""Optimizer and strategy."""
 
 _FALLBACKS = ("accuracy", "test_nll")
 _RELATIVE = ("step_seconds", "flops")
@@ -36,7 +41,9 @@ class Standings:
     `mean`, `half_width`, `n` (seeds), `tied`, `supported` and `diverged` have one column per model, after a column
     over all of them where there are several models; it is NaN in a row that lacks a model, since averages over
     different models do not compare. `tied`: not resolved from the best of its column, where something is.
-    `supported`: see `supported_as_best`. `diverged`: every cell behind the figure diverged.
+    `supported`: see `supported_as_best`. `diverged`: every cell behind the figure diverged. `best` is the row that ties
+    are ties with, by column; `by_seed` has what it all is computed from, one number per row and seed, by column.
+    `prices` (by `prices.PRICES`) and `fronts` (see `pareto`) have the same rows and columns.
     `cells` counts declared, missing, diverged, out_of_memory. `costs` has step_seconds and flops relative to adamw of
     the same model and strategy where `relative` says so (geometric mean over models); compute and compute_shared
     relative to `anchor` (see `compute_of`; geometric mean too); the others as means; and contended. `given` is the
@@ -54,10 +61,14 @@ class Standings:
     tied: pd.DataFrame
     supported: pd.DataFrame
     diverged: pd.DataFrame
+    best: Mapping[str, Row]
+    by_seed: Mapping[str, pd.DataFrame]
+    prices: Mapping[str, pd.DataFrame]
+    fronts: Mapping[Axis, Front]
     cells: pd.DataFrame
     costs: pd.DataFrame
     relative: bool
-    anchor: tuple[str, str]
+    anchor: Row
     devices: list[str]
     questions: int
 
@@ -85,14 +96,22 @@ def standings_of(suite: Suite, cells: pd.DataFrame, arms: pd.DataFrame) -> list[
     pooled = scored(cells)
     budgets = budgets_of(cells)
     diverged = by_arm_and_seed(pooled, pooled["outcome"] == "diverged", arms=len(suite.arms), empty=False)
+    prices = prices_of(arms)
     tables = []
     for (task, budget), part in arms.groupby([arms["task"], budgets], sort=False):
         mine = pooled[pooled["arm"].isin(part.index)]
-        known = [name for name in (suite.ranked_by, *_FALLBACKS) if name in mine and mine[name].notna().any()]
+        # A diverged cell has the worst value of columns that its task may not have.
+        finished = mine[mine["outcome"] == "completed"]
+        known = [name for name in (suite.ranked_by, *_FALLBACKS) if name in mine and finished[name].notna().any()]
         score = known[0] if known else suite.ranked_by
         values = by_arm_and_seed(pooled, _with_worst(pooled, score), arms=len(suite.arms), empty=math.nan)
-        tables.append(_standings(str(task), str(budget), score, part, mine, values, diverged))
+        tables.append(_standings(str(task), str(budget), score, part, mine, values, diverged, prices))
     return tables
+
+
+def rows_of(frame: pd.DataFrame) -> list[Row]:
+    """The rows of a frame of the standings, as optimizer and strategy."""
+    return list(zip(frame.index.get_level_values(0), frame.index.get_level_values(1), strict=True))
 
 
 def worst_of(score: str) -> float:
@@ -107,7 +126,14 @@ def _with_worst(cells: pd.DataFrame, score: str) -> pd.Series:
 
 
 def _standings(
-    task: str, budget: str, score: str, arms: pd.DataFrame, cells: pd.DataFrame, values: Array, diverged: Array
+    task: str,
+    budget: str,
+    score: str,
+    arms: pd.DataFrame,
+    cells: pd.DataFrame,
+    values: Array,
+    diverged: Array,
+    prices: pd.DataFrame,
 ) -> Standings:
     higher = column(score).direction == "higher"
     rows = pd.MultiIndex.from_frame(arms[["optimizer", "strategy"]].drop_duplicates())
@@ -132,12 +158,27 @@ def _standings(
         costs["contended"] = True
     order = _order(figures["mean"], counts, higher=higher)
     ordered = {name: frame.loc[order] for name, frame in figures.items()}
+    charged = _prices(arms, rows, prices if len(devices) < 2 else prices.assign(**dict.fromkeys(MEASURED, math.nan)))
+    places = rows.get_indexer(order)
+    first = {name: best_row(by_seed, higher=higher) for name, by_seed in scores.items()}
+    names = list(zip(rows.get_level_values(0), rows.get_level_values(1), strict=True))
+    fronts = fronts_of(
+        {name: by_seed[places] for name, by_seed in scores.items()},
+        {price: {name: frame[name].to_numpy()[places] for name in scores} for price, frame in charged.items()},
+        {name: broken[places] for name, broken in _broken(arms, rows).items()},
+        order,
+        higher=higher,
+    )
     return Standings(
         task,
         budget,
         arms["budget"].iloc[0],
         score,
         **ordered,
+        best={name: names[place] for name, place in first.items() if place >= 0},
+        by_seed={name: pd.DataFrame(by_seed, index=rows).loc[order] for name, by_seed in scores.items()},
+        prices={price: frame.loc[order] for price, frame in charged.items()},
+        fronts=fronts,
         cells=counts.loc[order],
         costs=costs.loc[order],
         relative=relative,
@@ -164,6 +205,25 @@ def by_model(arms: pd.DataFrame, rows: pd.MultiIndex, values: Array, empty: Any)
     stacked = np.stack(list(found.values()))
     pooled: Array = np.all(stacked, axis=0) if values.dtype == bool else np.mean(stacked, axis=0)
     return {ALL_MODELS: pooled, **found}
+
+
+def _prices(arms: pd.DataFrame, rows: pd.MultiIndex, prices: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Each of `PRICES` as a frame with the rows and columns of the standings; NaN in a row that lacks a model."""
+    found = {}
+    for name in PRICES:
+        values = prices[[name]].to_numpy()
+        with np.errstate(divide="ignore"):
+            pooled = by_model(arms, rows, np.log(values) if name in GEOMETRIC else values, math.nan)
+        columns = {model: np.exp(own[:, 0]) if name in GEOMETRIC else own[:, 0] for model, own in pooled.items()}
+        found[name] = pd.DataFrame(columns, index=rows)
+    return found
+
+
+def _broken(arms: pd.DataFrame, rows: pd.MultiIndex) -> dict[str, Array]:
+    """For each column, which rows have a cell that diverged or ran out of memory."""
+    whole = np.ones((int(arms.index.max()) + 1, 1), dtype=bool)
+    whole[arms.index, 0] = (arms["diverged"] + arms["out_of_memory"]).to_numpy() == 0
+    return {name: ~kept[:, 0] for name, kept in by_model(arms, rows, whole, True).items()}
 
 
 def _counts(cells: pd.DataFrame, rows: pd.MultiIndex) -> pd.DataFrame:

@@ -20,8 +20,8 @@ MOST_SEEDS = 10_000
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def half_width(sd: Any, n: Any) -> Array:
-    """The half-width of the 95% t interval of a mean: t(0.975, n - 1) * sd / sqrt(n), elementwise.
+def half_width(sd: Any, n: Any, *, level: float = ALPHA) -> Array:
+    """The half-width of the t interval of a mean, elementwise: t(1 - level / 2, n - 1) * sd / sqrt(n); 95% if not told.
 
     `sd` is the sample standard deviation (n - 1 in its denominator). Infinite where n is below 2 or sd is not a finite
     number. It is 0 where all n numbers are equal, as they are for counts that no seed moves.
@@ -29,8 +29,17 @@ def half_width(sd: Any, n: Any) -> Array:
     spread, count = np.broadcast_arrays(np.asarray(sd, float), np.asarray(n, float))
     width = np.full(spread.shape, math.inf)
     known = (count >= 2) & np.isfinite(spread)
-    width[known] = stdtrit(count[known] - 1, 1 - ALPHA / 2) * spread[known] / np.sqrt(count[known])
+    width[known] = stdtrit(count[known] - 1, 1 - level / 2) * spread[known] / np.sqrt(count[known])
     return width
+
+
+def half_width_chosen(sd: Any, n: Any, rows: int) -> Array:
+    """The half-width of the interval of a row that was chosen by its own mean among `rows`, elementwise.
+
+    The t interval at 5% / rows: all rows are in theirs at once with a chance of 95%, so the chosen one is, whichever it
+    was (Bonferroni). The best of several equal rows looks better than it is, and its own interval does not know.
+    """
+    return half_width(sd, n, level=ALPHA / max(rows, 1))
 
 
 def half_width_all(sd: Any, question_se: Any, n: Any) -> Array:
@@ -147,11 +156,37 @@ def not_resolved_from_best(values: Array, *, higher: bool) -> Array:
     """
     scores, group = _comparable(values, higher=higher)
     if group.sum() > 1:
-        rows = scores[group]
-        best = rows[np.nanmean(rows, axis=1).argmax()]
-        beaten = _better(best[None], rows, level=ALPHA / (len(rows) - 1))[0]
+        best = scores[best_row(values, higher=higher)]
+        beaten = _better(best[None], scores[group], level=ALPHA / (group.sum() - 1))[0]
         group[group] = ~beaten
     return group
+
+
+def best_row(values: Array, *, higher: bool) -> int:
+    """The place of the row with the best mean, the first of equal ones; -1 where no row can be compared.
+
+    This is the row that `not_resolved_from_best` tests the others against.
+    """
+    scores, comparable = _comparable(values, higher=higher)
+    if not comparable.any():
+        return -1
+    return int(np.flatnonzero(comparable)[np.nanmean(scores[comparable], axis=1).argmax()])
+
+
+def resolved_pairs(values: Array, *, higher: bool) -> Array:
+    """Whether row i of `values` [rows, seeds] is resolved as better than row j, as a boolean matrix [i, j].
+
+    The data choose which pairs are looked at, so the level is 5% / (k (k - 1) / 2) for k comparable rows, two-sided:
+    the chance that any pair without a difference is resolved is at most 5%. Rows without any number, or with an
+    infinite one, are resolved from none.
+    """
+    scores, comparable = _comparable(values, higher=higher)
+    found = np.zeros((len(scores), len(scores)), dtype=bool)
+    if comparable.sum() > 1:
+        rows = scores[comparable]
+        level = ALPHA / math.comb(len(rows), 2)
+        found[np.ix_(comparable, comparable)] = _better(rows, rows, level=level)
+    return found
 
 
 def supported_as_best(values: Array, *, higher: bool) -> Array:

@@ -1,4 +1,4 @@
-"""The report in a terminal, or in a pipe: sentences first, then the standings, then what they cost."""
+"""The report in a terminal, or in a pipe: the answer first, then the contrasts, the standings, and what they cost."""
 
 from __future__ import annotations
 
@@ -53,6 +53,13 @@ def _print(console: Console, report: Report) -> None:
         console.print(_text(report.advice()))
         return
     console.print(_text(report.state(), "yellow" if report.missing else ""))
+    console.print()
+    console.print(_text("Answer", "bold"))
+    for line in report.answer.lines:
+        console.print(_hanging(_text(line)))
+    if len(report.contrasts):
+        console.print()
+        console.print(_text("Declared contrasts", "bold"))
     resolved = report.contrasts["resolved"]
     for place, sentence in enumerate(report.sentences()):
         strong = place < len(resolved) and bool(resolved.iloc[place])

@@ -10,6 +10,7 @@ from optbench.tasks.arithmetic import ArithmeticTask
 from optbench.tasks.gsm8k import Gsm8kTask
 from optbench.tasks.icl_regression import IclRegressionTask
 from optbench.tasks.jsonl import JsonlTask
+from optbench.tasks.language import LanguageTask
 from optbench.tasks.mathinstruct import MathInstructTask
 from optbench.tasks.reasoning_gym import ReasoningGymTask
 
@@ -22,6 +23,7 @@ TASKS: dict[str, type[Spec]] = with_entry_points(
         "mathinstruct": MathInstructTask,
         "reasoning_gym": ReasoningGymTask,
         "icl_regression": IclRegressionTask,
+        "language": LanguageTask,
     },
 )
 
@@ -32,6 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gsm8k": {"kind": "gsm8k"},
     "mathinstruct": {"kind": "mathinstruct"},
     "icl-regression": {"kind": "icl_regression"},
+    "language": {"kind": "language"},
     "word-problems": {"kind": "reasoning_gym"},
     "leg-counting": {"kind": "reasoning_gym", "problems": ["leg_counting"]},
 }

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from optbench.errors import UserError
 from optbench.verbs.options import (
     CLAIMS,
     RESULTS,
@@ -30,9 +31,25 @@ def report(
     only: Only,
     overrides: Overrides = "",
     format: ReportText = "table",
+    html: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write one page that needs no network, DIR/index.html, instead.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the figures into DIR instead, as PNG and SVG.")
+    ] = None,
+    context: typer.Context,
 ) -> None:
-    """Report what the records of a suite say: the contrasts in sentences, then a table."""
-    say(report_text(suite_of(suite, overrides, only), results, format))
+    """Report what the records of a suite say: the answer and the contrasts in sentences, then tables."""
+    if html is None and figures is None:
+        say(report_text(suite_of(suite, overrides, only), results, format))
+        return
+    source = context.get_parameter_source("format")
+    if source is not None and source.name != "DEFAULT":
+        raise UserError(f"--format {format}: prints the report; --html and --figures write files: ask for one of them")
+    from optbench.commands.report import report_files
+
+    for line in report_files(suite_of(suite, overrides, only), results, html=html, figures=figures):
+        say(line)
 
 
 def claims(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +22,11 @@ from optbench.verbs.options import (
     say,
     suite_of,
 )
+
+Tracked = Annotated[
+    Literal["online", "offline", "off"],
+    typer.Option(help="Show the cells to Weights & Biases as they train; offline runs are uploaded later."),
+]
 
 
 def plan(
@@ -43,13 +49,20 @@ def run(
     only: Only,
     overrides: Overrides = "",
     format: ReportText = "table",
+    wandb: Tracked = "off",
 ) -> None:
     """Run the cells of a suite that have no record yet, then report."""
     try:
         from optbench.commands.run import run as ran
 
-        loaded = suite_of(suite, overrides, only)
-        outcome = ran(loaded, folder_of(results), workers=loaded.execution.workers if workers is None else workers)
+        loaded, records = suite_of(suite, overrides, only), folder_of(results)
+        tracking = None
+        if wandb != "off":
+            from optbench.commands.wandb import tracking_of
+
+            tracking = tracking_of(loaded, records, wandb, whole=not only)
+        count = loaded.execution.workers if workers is None else workers
+        outcome = ran(loaded, records, workers=count, tracking=tracking)
     except KeyboardInterrupt:
         print("interrupted before the first cell; the same command again continues", file=sys.stderr)
         raise typer.Exit(130) from None

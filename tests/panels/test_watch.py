@@ -98,6 +98,7 @@ def test_a_run_that_does_not_repeat_is_refused(plain, tmp_path):
     content = json.loads(path.read_text())
     content["result"]["final_loss"] += 1e-9
     path.write_text(json.dumps(content))
+    (path.parent / "seal.json").unlink()
     with pytest.raises(UserError, match="could not be repeated"):
         run_cell(CELL, store, [PANEL])
     assert store.panel(CELL.key, panel_key(PANEL)) is None

@@ -17,12 +17,23 @@ from optbench.suitefile import Execution
 
 
 @dataclass(frozen=True)
+class Model:
+    """A model whose size is known; None stands for one that a plug-in brought, without sizes."""
+
+    matrix_parameters: int
+
+    def dimensions(self) -> "Model":
+        return self
+
+
+@dataclass(frozen=True)
 class Arm:
     model: str
     task: str
     strategy: str
     optimizer: str
     budget: Mapping[str, float]
+    model_spec: Any = field(default=Model(100_000), repr=False)
 
     @property
     def name(self) -> str:

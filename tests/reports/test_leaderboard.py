@@ -52,8 +52,13 @@ def test_the_terminal_opens_with_the_sentences(bench, matrix):
     lines = render(matrix(), bench.store).splitlines()
     assert lines[0] == "toy: Which one wins?"
     assert lines[1] == "84 of 84 cells have records."
-    assert re.match(r"  muon minus adamw: \+(49|50)\.\d points accuracy over 4 models x 3 strategies", lines[2])
-    assert any(line.startswith("optimizer") for line in lines[3:])
+    answer, contrasts = lines.index("Answer"), lines.index("Declared contrasts")
+    table = next(place for place, line in enumerate(lines) if line.startswith("optimizer"))
+    assert 1 < answer < contrasts < table
+    assert lines[answer + 1].startswith("  sums, 300 steps (4 models of 0.10M parameters): one run of each")
+    assert re.match(
+        r"  muon minus adamw: \+(49|50)\.\d points accuracy over 4 models x 3 strategies", lines[contrasts + 1]
+    )
 
 
 @pytest.mark.parametrize(("width", "seeds"), [(100, 1), (100, 3), (80, 3), (60, 2)])
@@ -99,7 +104,7 @@ def test_ties_are_starred_and_the_supported_best_is_bold(bench, matrix):
 
 
 def test_rows_are_sorted_by_the_score_over_all_models(bench, matrix):
-    rows = rows_of(render(matrix(), bench.store).split("costs")[0])
+    rows = rows_of(render(matrix(), bench.store).split(": costs")[0])
     scores = [float(re.search(r"(\d+\.\d)", row).group(1)) for row in rows]
     assert len(scores) == 21
     assert scores == sorted(scores, reverse=True)
@@ -112,7 +117,7 @@ def test_diverged_arms_are_shown_and_last(bench):
         score = None if failed else 0.4 if cell.arm.optimizer == "adamw" else 0.0
         bench.write(cell, score, outcome="diverged" if failed else "completed")
     text = render(suite, bench.store)
-    names = [line.split()[0] for line in text.split("costs")[0].splitlines() if "uniform" in line]
+    names = [line.split()[0] for line in text.split(": costs")[0].splitlines() if "uniform" in line]
     assert names == ["adamw", "worse", "bad"]
     assert "2 diverged." in text
     assert re.search(r"bad †2 +uniform +diverged +diverged +diverged", text)
@@ -124,7 +129,7 @@ def test_a_row_that_lacks_a_model_has_no_average_and_is_not_ranked(bench):
     bench.fill(suite, lambda cell: None if (cell.arm.model, cell.arm.optimizer) == ("bb", "muon") else 0.5)
     text = render(suite, bench.store)
     assert "3 of 4 cells have records, 1 is missing." in text
-    rows = [line.split() for line in text.split("costs")[0].splitlines() if "uniform" in line]
+    rows = [line.split() for line in text.split(": costs")[0].splitlines() if "uniform" in line]
     assert rows == [["adamw", "uniform", "50.0", "50.0", "50.0"], ["muon", "uniform", "-", "50.0", "-"]]
 
 
@@ -134,7 +139,7 @@ def test_costs_are_divided_by_adamw_of_the_same_model(bench):
         size = 10.0 if cell.arm.model == "large" else 1.0
         cost = size * (2.0 if cell.arm.optimizer == "sam" else 1.0)
         bench.write(cell, result={"flops": cost, "passes": 600.0}, measured={"step_seconds": cost})
-    costs = render(suite, bench.store).split("costs")[1]
+    costs = render(suite, bench.store).split(": costs")[1]
     row = next(line.split() for line in costs.splitlines() if line.startswith("sam"))
     assert row[2:5] == ["2.00", "2.00", "600"]
 
@@ -142,7 +147,7 @@ def test_costs_are_divided_by_adamw_of_the_same_model(bench):
 def test_without_adamw_costs_are_absolute(bench):
     suite = bench.suite(("sam",))
     bench.write(suite.cells()[0], result={"flops": 2e9}, measured={"step_seconds": 0.25})
-    costs = render(suite, bench.store).split("costs")[1]
+    costs = render(suite, bench.store).split(": costs")[1]
     assert "250 ms" in costs and "2e+09" in costs and "/adamw" not in costs
 
 
@@ -151,7 +156,7 @@ def test_times_taken_beside_others_are_marked(bench):
     for cell in suite.cells():
         bench.write(cell, measured={"step_seconds": 0.5, "contended": cell.arm.optimizer == "sam"})
     text = render(suite, bench.store)
-    row = {line.split()[0]: line.split()[2] for line in text.split("costs")[1].splitlines() if "uniform" in line}
+    row = {line.split()[0]: line.split()[2] for line in text.split(": costs")[1].splitlines() if "uniform" in line}
     assert row == {"adamw": "1.00", "sam": "~1.00"}
     assert "~ taken beside other running cells: shown, never ranked" in text
 
@@ -191,7 +196,7 @@ def test_a_task_without_answers_is_ranked_by_its_likelihood(bench):
         bench.write(cell, None, result={"test_nll": 0.5 if cell.arm.optimizer == "muon" else 0.9})
     text = render(suite, bench.store)
     assert "test_nll, nats, lower is better" in text
-    assert [row.split()[0] for row in rows_of(text.split("costs")[0])] == ["muon", "adamw"]
+    assert [row.split()[0] for row in rows_of(text.split(": costs")[0])] == ["muon", "adamw"]
 
 
 @pytest.mark.parametrize("format", ["table", "markdown", "latex"])
@@ -229,7 +234,7 @@ def test_the_json_has_the_promised_shape(bench, matrix):
 def test_what_is_not_known_is_null_in_json(bench):
     suite = bench.suite(contrasts=[bench.contrast("muon", "adamw")])
     adamw, muon = suite.cells()
-    bench.write(adamw, 0.5)
+    bench.write(adamw, 0.5, result={"test_nll": 1.0})
     report = json.loads(render(suite, bench.store, "json"), parse_constant=lambda word: pytest.fail(word))
     known, unknown = (arm["metrics"]["accuracy"] for arm in report["arms"])
     assert known == {"mean": 0.5, "half_width": None, "n": 1}

@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pydantic import Field, model_validator
 
 from optbench.errors import UserError, suggestion
 from optbench.optim.base import Parameter, Rule
+from optbench.optim.rules.foreign_flops import COUNTED
 from optbench.spec import Spec, content_hash
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 class TorchOptimizer(Spec):
     """`target` is `package.module:Class` or `path/to/file.py:Class`, the path relative to the working directory.
 
-    The class takes parameters, `lr` and the `options`; its `step` is called without a closure. A file enters the key of
+    The class takes parameters, `lr` and the `options`; its `step` is called without a closure, after the gradient was
+    taken without a graph: what needs more than the gradient (LBFGS, SophiaH) is refused. A file enters the key of
     a cell by the hash of its source, an installed package by its version: what may change numbers makes new cells.
     `averages` is for optimizers that evaluate at averaged weights and switch by `.train()` and `.eval()`.
     """
@@ -57,22 +60,26 @@ class TorchOptimizer(Spec):
         return content
 
     def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
-        """Not known for a foreign optimizer, and counted as none; its time is measured."""
-        return 0.0
+        """Those that `foreign_flops` knows. Of any other foreign optimizer they are not known and counted as none,
+        which is right for elementwise ones; its time is measured."""
+        return COUNTED[self.target](self.options, matrices) if self.target in COUNTED else 0.0
 
     def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
         """No matrix product."""
         return 0.0
 
     def build(self, parameters: Sequence[Parameter]) -> Rule:
-        """The rule. Raises UserError where the class does not exist or refuses the options."""
+        """The rule. Raises UserError where the class does not exist, refuses the options or passes over one, or needs
+        more than a gradient."""
         from optbench.optim.torch_rule import TorchRule
 
         kind = self._optimizer_class()
+        _check_step(self.target, kind)
         try:
             engine = kind([p.tensor for p in parameters], lr=self.lr, **self.options)
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.target} refuses lr={self.lr}, options={self.options}: {error}") from error
+        _check_options(self.target, kind, self.options, engine)
         rule = TorchRule({self.target: parameters}, [engine])
         return _Averaging(rule, engine) if self.averages else rule
 
@@ -113,6 +120,33 @@ class _Averaging:
             yield
         finally:
             self._engine.train()
+
+
+def _check_step(target: str, kind: Callable[..., torch.optim.Optimizer]) -> None:
+    """Raises UserError for a class whose step cannot do with the gradient alone."""
+    known = inspect.signature(kind.step).parameters  # type: ignore[attr-defined]
+    if "hessian" in known:
+        raise UserError(
+            f"{target} needs estimates of the Hessian, or a gradient with its graph to make them from, and a rule is "
+            "given the gradient alone: it cannot be run here"
+        )
+    if "closure" in known and known["closure"].default is inspect.Parameter.empty:
+        raise UserError(
+            f"{target} needs a closure that evaluates the loss again, and a rule is given the gradient alone"
+        )
+
+
+def _check_options(
+    target: str, kind: Callable[..., torch.optim.Optimizer], options: dict[str, Any], engine: torch.optim.Optimizer
+) -> None:
+    """Raises UserError for an option that went nowhere: a class that takes any keyword says nothing of a typing error,
+    and the run would be one with the default."""
+    known = inspect.signature(kind).parameters
+    for name in options:
+        if name not in known and name not in engine.defaults:
+            raise UserError(
+                f"{target} has no option {name!r}; {suggestion(name, set(known) - {'params', 'lr', 'kwargs'})}"
+            )
 
 
 def _check_source(path: Path, name: str) -> None:

@@ -1,0 +1,1 @@
+"""Published boards: what others measured, as files with their sources; and a suite's own numbers beside them."""

@@ -1,0 +1,237 @@
+"""Writing bundles: see `optbench.bundle` for the format."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import uuid
+import zipfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from optbench import seal
+from optbench.bundle import FORMAT, MANIFEST, PARTS, SUFFIX, VERSION, Bundle
+from optbench.errors import UserError, suggestion
+from optbench.store import CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Store
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_STAMP = (1980, 1, 1, 0, 0, 0)
+_PROBE_FILES = ("probe.json", "losses.npy")
+GET_AGAIN = "verify says more: optbench verify"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a bundle holds: records, files beside the manifest, and its size in bytes."""
+
+    records: int
+    files: int
+    bytes: int
+
+
+def write_bundle(
+    keys: Collection[str],
+    suites: Sequence[Path],
+    store: Store,
+    target: Path,
+    *,
+    without: Collection[str] = (),
+    weights: bool = False,
+) -> Written:
+    """Writes the records of these keys that are there, and the suite files. What was at `target` is replaced.
+
+    `without` names parts to leave out (`PARTS`). The file appears whole or not at all. Raises UserError where there is
+    no record, for one that is damaged or names a path of this machine, and for a target that is no *.zip or cannot be
+    written.
+    """
+    if target.suffix != SUFFIX:
+        raise UserError(f"--to {target}: a bundle is named *{SUFFIX}")
+    for part in without:
+        if part not in PARTS:
+            raise UserError(f"--without {part}: is no part of a bundle; {suggestion(part, PARTS)}")
+    found = [key for key in sorted(set(keys)) if store.has(key)]
+    if not found:
+        raise UserError(f"no records of these suites in {store.root}")
+    files: dict[str, bytes] = {}
+    for path in suites:
+        files |= _suite(path, files)
+    probes: set[str] = set()
+    for key in found:
+        for name, content in _record_files(key, store, without=without, weights=weights, probes=probes):
+            files[f"records/{key[:2]}/{key}/{name}"] = content
+    if "probes" not in without:
+        for key in sorted(probes):
+            files |= _probe(key, store)
+    return Written(len(found), len(files), _write(target, files, len(found), without=without, weights=weights))
+
+
+def packed(content: bytes, where: str) -> bytes:
+    """A parquet table in the form that compresses best: floating-point columns split into bytes, nothing compressed by
+    itself. Holds the same values, types and metadata. Raises UserError, saying `where`, for what is no table."""
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        with parquet.ParquetFile(io.BytesIO(content)) as file:
+            table = file.read(use_threads=False)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{where}: damaged table ({error}); {GET_AGAIN}") from error
+    split = {field.name: "BYTE_STREAM_SPLIT" for field in table.schema if pyarrow.types.is_floating(field.type)}
+    target = io.BytesIO()
+    parquet.write_table(
+        table, target, compression="none", use_dictionary=False, column_encoding=split or None, write_statistics=False
+    )
+    made = target.getvalue()
+    with parquet.ParquetFile(io.BytesIO(made)) as file:
+        again = file.read(use_threads=False)
+    assert same_table(table, again), f"{where}: packing changed the table"
+    return made
+
+
+def same_table(one: pyarrow.Table, other: pyarrow.Table) -> bool:
+    """Whether two tables hold the same columns, types and values, bit for bit (NaN equals NaN)."""
+    if one.schema.names != other.schema.names or one.schema.types != other.schema.types or len(one) != len(other):
+        return False
+    return all(_bits(one[name]) == _bits(other[name]) for name in one.schema.names)
+
+
+def _bits(column: pyarrow.ChunkedArray) -> Any:
+    import pyarrow
+
+    if pyarrow.types.is_floating(column.type):
+        # As bytes: 0.0 and -0.0 are two values, and NaN is one.
+        return column.null_count, column.to_numpy().tobytes()
+    return column.to_pylist()
+
+
+def _record_files(
+    key: str, store: Store, *, without: Collection[str], weights: bool, probes: set[str]
+) -> Iterator[tuple[str, bytes]]:
+    folder = store.folder(key)
+    if not (folder / RECORD).is_file():
+        raise UserError(f"{store.root}: is an archive, which keeps no curves; a bundle is made of a folder of runs")
+    record = store.record(key)  # Checks it, and its seal.
+    assert record is not None
+    probes |= _named_probes(record.plan)
+    yield RECORD, _text(folder, RECORD, key)
+    wanted = [name for part, name in (("questions", QUESTIONS), ("curves", CURVES)) if part not in without]
+    for name in wanted:
+        if (folder / name).is_file():
+            yield name, packed(_intact(folder / name), str(folder / name))
+    if weights and (folder / WEIGHTS).is_file():
+        yield WEIGHTS, _intact(folder / WEIGHTS)
+    for own in sorted((folder / PANELS).glob(f"*/{PANEL}")) if "panels" not in without else []:
+        found = store.panel(key, own.parent.name)
+        assert found is not None
+        probes |= _named_probes(found["notes"])
+        place = f"{PANELS}/{own.parent.name}"
+        yield f"{place}/{PANEL}", _text(own.parent, PANEL, f"{key} panel {own.parent.name}")
+        for table in sorted(own.parent.glob("*.parquet")) if "tables" not in without else []:
+            yield f"{place}/{table.name}", packed(_intact(table), str(table))
+
+
+def _named_probes(notes: Mapping[str, Any]) -> set[str]:
+    return {notes["probe"]} if isinstance(notes.get("probe"), str) else set()
+
+
+def _intact(path: Path) -> bytes:
+    content = path.read_bytes()
+    seal.check(path, content, GET_AGAIN)
+    return content
+
+
+def _text(folder: Path, name: str, place: str) -> bytes:
+    content = _intact(folder / name)
+    refuse_paths(json.loads(content), place)
+    return content
+
+
+def _suite(path: Path, there: Mapping[str, bytes]) -> dict[str, bytes]:
+    from optbench.yamlfile import read
+
+    content = path.read_bytes()
+    refuse_paths(read(path).plain(), str(path))
+    name = f"suites/{path.name}"
+    if there.get(name, content) != content:
+        raise UserError(f"{path}: another suite file of that name is in the bundle already; rename one of them")
+    return {name: content}
+
+
+def _probe(key: str, store: Store) -> dict[str, bytes]:
+    # A bundle of a bundle finds them unpacked beside its records.
+    root = store.unpacked_root() if isinstance(store, Bundle) else store.root
+    folder = root / "probes" / key[:2] / key
+    names = [name for name in _PROBE_FILES if (folder / name).is_file()]
+    return {f"probes/{key[:2]}/{key}/{name}": (folder / name).read_bytes() for name in names}
+
+
+def refuse_paths(content: Any, place: str) -> None:
+    """Raises UserError for a text that is a path of a machine: a bundle is for everybody to read."""
+    for where, text in texts_in(content, place):
+        if is_path_of_machine(text):
+            raise UserError(f"{where} is {text!r}, a path of this machine; a bundle is for everybody to read")
+
+
+def texts_in(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """All texts inside a value, names of mappings too, each with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield f"{place}, a name", str(key)
+            yield from texts_in(item, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from texts_in(item, f"{place}[{index}]")
+
+
+def is_path_of_machine(text: str) -> bool:
+    """Whether the text is an absolute path of any system, or below somebody's home."""
+    absolute = Path(text).is_absolute() or PureWindowsPath(text).is_absolute()
+    return absolute or text.startswith(("~/", "~\\", "file:", "\\\\"))
+
+
+def _write(target: Path, files: Mapping[str, bytes], records: int, *, without: Collection[str], weights: bool) -> int:
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "optbench": version("optbench"),
+        "records": records,
+        "without": sorted({*without, *(() if weights else ("weights",))}),
+        "files": {name: {"bytes": len(own), "sha256": seal.hash_of(own)} for name, own in files.items()},
+    }
+    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+    made = [folder for folder in target.parents if not os.path.lexists(folder)]
+    temporary = target.with_name(f".{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as archive:
+                archive.writestr(_entry(MANIFEST), text.encode())
+                for name in sorted(files):
+                    archive.writestr(_entry(name), files[name])
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            raise UserError(f"--to {target}: cannot be written: {error.strerror or error}") from error
+        raise
+    return target.stat().st_size
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name, _STAMP)
+    info.compress_type = zipfile.ZIP_LZMA
+    info.create_system, info.external_attr = 3, 0o100644 << 16
+    return info

@@ -1,0 +1,1 @@
+"""Figures of a report: the same records as its tables, drawn."""
