@@ -160,9 +160,9 @@ def _shared(named: Mapping[str, str], board: Board, column: str) -> tuple[int, i
 def _line(name: str, ours: OurSide, theirs: TheirSide, reference: str) -> Line:
     if name == reference:
         return Line(name, ours, theirs, "reference", "")
-    if ours.gain is None or math.isnan(ours.gain.relative):
+    if ours.gain is None or math.isnan(ours.gain.absolute):
         return Line(name, ours, theirs, "undetermined", _why_not_here(ours))
-    if theirs.gain is None or math.isnan(theirs.gain.relative):
+    if theirs.gain is None or math.isnan(theirs.gain.known):
         return Line(name, ours, theirs, "undetermined", "no gain there")
     if theirs.gain.sign == 0:
         why = "a bound there that leaves the sign open" if theirs.gain.side else "equal there"

@@ -35,11 +35,16 @@ class TheirGain:
     resolved: bool | None
 
     @property
+    def known(self) -> float:
+        """The absolute gain, else the relative one, which a reference of exactly 0 does not have; NaN for neither."""
+        return self.relative if math.isnan(self.absolute) else self.absolute
+
+    @property
     def sign(self) -> int:
         """1 better, -1 worse, 0 equal or not known."""
-        if math.isnan(self.relative) or self.relative == 0 or self.side * self.relative < 0:
+        if math.isnan(self.known) or self.known == 0 or self.side * self.known < 0:
             return 0
-        return 1 if self.relative > 0 else -1
+        return 1 if self.known > 0 else -1
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.scale import models_text
 from optbench.reports.sentences import planned_difference
 from optbench.reports.standings import Row, Standings, rows_of
-from optbench.reports.stats import ALPHA, half_width_chosen, seeds_needed
+from optbench.reports.stats import ALPHA, half_width_chosen, resolved_pairs, seeds_needed
 
 if TYPE_CHECKING:
     from optbench.store import Store
@@ -43,12 +43,13 @@ class Plan:
 class Ranking:
     """What one column of the standings says; rows in the order of their means.
 
-    `best` has the best mean, `tied` are the others that are not resolved from it, `worse` those that are resolved as
-    worse, at the level of ties. Where `worse` is empty nothing is resolved, and `best` is no claim. `unknown` have no
-    figure: no record, out of memory, or a model missing. `failed` have diverged cells alone, or an infinite mean for
-    one. `supported` are the candidates that may be set in bold (`supported_as_best`). `half_width_chosen` is
-    for a row that was chosen by its own mean. `means` has mean and half-width of each row with a figure. `plan` is
-    None where nothing is tied or no spread is known.
+    `best` has the best mean, `tied` are the others that are not resolved from it, `worse` those that are resolved
+    as worse, at the level of ties, and `unsure` those of them that are not at the level of pairs
+    (`resolved_pairs`), which allows for the choice of the best. Where `worse` is empty nothing is resolved, and
+    `best` is no claim. `unknown` have no figure: no record, out of memory, or a model missing. `failed` have
+    diverged cells alone, or an infinite mean for one. `supported` are the candidates that may be set in bold
+    (`supported_as_best`). `half_width_chosen` is for a row that was chosen by its own mean. `means` has mean and
+    half-width of each row with a figure. `plan` is None where nothing is tied or no spread is known.
     """
 
     column: str
@@ -57,6 +58,7 @@ class Ranking:
     worse: tuple[Row, ...]
     unknown: tuple[Row, ...]
     failed: tuple[Row, ...]
+    unsure: tuple[Row, ...]
     supported: tuple[Row, ...]
     n: int
     half_width_chosen: float
@@ -191,6 +193,7 @@ def ranking_of(table: Standings, name: str, minutes: float) -> Ranking:
     # Where no row is marked as tied, none is resolved from the best: all are ties with it.
     marked = bool(tied.any())
     ties = [place for place in others if tied[place] or not marked]
+    strict = resolved_pairs(values, higher=direction == "higher")[best] if best >= 0 else np.zeros(len(rows), bool)
     comparable = int((~np.isnan(mean) & ~np.isinf(values).any(axis=1)).sum())
     count = int((~np.isnan(values[best])).sum()) if best >= 0 else 0
     spread = float(np.nanstd(values[best], ddof=1)) if count > 1 else math.nan
@@ -199,6 +202,7 @@ def ranking_of(table: Standings, name: str, minutes: float) -> Ranking:
         best=rows[best] if best >= 0 else None,
         tied=tuple(rows[place] for place in ties),
         worse=tuple(rows[place] for place in others if marked and not tied[place]),
+        unsure=tuple(rows[place] for place in others if marked and not tied[place] and not strict[place]),
         unknown=tuple(row for row, is_nan, fails in zip(rows, np.isnan(mean), failed, strict=True) if is_nan > fails),
         failed=tuple(row for row, fails in zip(rows, failed, strict=True) if fails),
         supported=tuple(rows[place] for place in ranked if table.supported[name].iloc[place]),

@@ -69,6 +69,7 @@ def _ranking(ranking: Ranking) -> dict[str, Any]:
         "not_resolved_from_best": [_standing(ranking, row) for row in ranking.tied],
         "supported": _rows(ranking.supported),
         "resolved_as_worse": _rows(ranking.worse),
+        "not_at_the_level_of_pairs": _rows(ranking.unsure),
         "without_figure": _rows(ranking.unknown),
         "diverged": _rows(ranking.failed),
         "seeds": ranking.n,

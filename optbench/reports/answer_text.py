@@ -37,13 +37,14 @@ def lines_of(answer: TableAnswer, hints: Hints) -> Iterator[str]:
     if not any(ranking.means for ranking in answer.rankings):
         yield f"{words.place}: {_nothing(answer)}"
         return
-    one_seed = all(ranking.n <= 1 for ranking in answer.rankings)
+    widths = (width for ranking in answer.rankings for _, width in ranking.means.values())
+    one_seed = not any(math.isfinite(width) for width in widths)
     if first.best is None:
         yield f"{words.place}: no combination has a figure for all models yet, so none is best over all of them."
     elif one_seed:
         yield from _one_run(words, first)
     elif first.is_resolved:
-        yield from _resolved(words, first)
+        yield from _resolved(words, first, lacking=len(_lacking(answer, first)))
     else:
         yield from _unresolved(words, first)
     if answer.bill is not None and len(first.means) > 1:
@@ -132,21 +133,44 @@ def _one_run(words: _Words, first: Ranking) -> Iterator[str]:
     )
 
 
-def _resolved(words: _Words, first: Ranking) -> Iterator[str]:
+def _lacking(answer: TableAnswer, first: Ranking) -> list[Row]:
+    """The combinations that may turn out best once they have the records they lack."""
+    return [row for row in first.unknown if row not in answer.out_of_memory]
+
+
+def _resolved(words: _Words, first: Ranking, *, lacking: int) -> Iterator[str]:
+    """`lacking` combinations have no records of every model: while they have not, nothing is recommended."""
     assert first.best is not None
     known = len(first.candidates) + len(first.worse)
-    worse = _worse(len(first.worse), all_others=not (first.tied or first.unknown or first.failed))
+    worse = _beaten(first)
     if not first.is_supported:
         yield (
             f"{words.place}: these records do not say what to use. {words.row(first.best)} has the best mean of "
             f"{known}, {words.score(first, first.best)}."
         )
         yield f"{_ties(words, first)}; {_weakly(len(first.worse))}."
+    elif lacking:
+        missing = "1 combination lacks" if lacking == 1 else f"{lacking} combinations lack"
+        yield (
+            f"{words.place}: no answer yet, for {missing} records. Of the {known} with all of theirs, "
+            f"{words.row(first.best)} is first: {words.score(first, first.best)}."
+        )
+        yield f"{_ties(words, first)}; {worse}."
     elif first.tied:
         yield f"{words.place}: use {words.introduced(first.best)}: {words.score(first, first.best)}."
         yield f"{_ties(words, first)}; {worse}."
     else:
         yield f"{words.place}: use {words.introduced(first.best)}: {words.score(first, first.best)}; {worse}."
+
+
+def _beaten(ranking: Ranking) -> str:
+    """How many are resolved as worse although the best was chosen from the same data, and how many only nearly are."""
+    strictly = len(ranking.worse) - len(ranking.unsure)
+    rest = ranking.tied or ranking.unsure or ranking.unknown or ranking.failed
+    parts = [_worse(strictly, all_others=not rest)] * bool(strictly) + [_weakly(len(ranking.unsure))] * bool(
+        ranking.unsure
+    )
+    return "; ".join(parts)
 
 
 def _worse(count: int, *, all_others: bool) -> str:
@@ -158,7 +182,7 @@ def _worse(count: int, *, all_others: bool) -> str:
 
 
 def _weakly(count: int) -> str:
-    """Rows that are no ties, beside a best that is not bold: the level of ties does not allow for its choice."""
+    """Rows that are no ties and yet not surely worse: the level of ties does not allow for the choice of the best."""
     rows = "1 combination is" if count == 1 else f"{count} combinations are"
     return f"{rows} resolved from it, but not at the level that choosing the best of all asks"
 
@@ -233,8 +257,8 @@ def _kind(best: Row, ranking: Ranking) -> str:
     if not ranking.is_supported:
         return "open"
     if best in ranking.worse:
-        return "worse"
-    return "within" if ranking.tied or ranking.unknown or ranking.failed else "alone"
+        return "open" if best in ranking.unsure else "worse"
+    return "within" if ranking.tied or ranking.unsure or ranking.unknown or ranking.failed else "alone"
 
 
 def _seen(words: _Words, best: Row, ranking: Ranking) -> str:
@@ -259,14 +283,15 @@ def _alone(words: _Words, ranking: Ranking) -> str:
     if not ranking.is_supported:
         return f"{value} has the best mean, and that it is the best is not resolved"
     ties = f", not resolved from {listed(words.row(row) for row in ranking.tied)}" if ranking.tied else ""
-    return f"use {value}{ties}; {_worse(len(ranking.worse), all_others=False)}"
+    advice = f"{value} is first of those with records" if ranking.unknown else f"use {value}"
+    return f"{advice}{ties}; {_beaten(ranking)}"
 
 
 def _left_out(words: _Words, answer: TableAnswer, first: Ranking) -> Iterator[str]:
     parts = []
     if first.unknown and first.best is not None:
         full = [row for row in first.unknown if row in answer.out_of_memory]
-        rest = [row for row in first.unknown if row not in full]
+        rest = _lacking(answer, first)
         parts += [f"Not ranked, records are missing: {listed(map(words.row, rest))}."] * bool(rest)
         parts += [f"Not ranked, out of memory: {listed(map(words.row, full))}."] * bool(full)
     if first.failed:

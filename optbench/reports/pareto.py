@@ -45,12 +45,13 @@ def pareto_front(score: Array, price: Array, *, allowance: float = 0.0) -> Array
     """Which rows are on the front by their means: no other row beats them. `score` [rows] has higher as better.
 
     Row j beats row i where it costs no more, price_j <= (1 + allowance) price_i, and scores more; or scores the same
-    and costs less. A row whose score or price is not a finite number is never on the front, and beats nothing.
+    and costs less by more than the allowance. A row whose score or price is not a finite number is never on the front,
+    and beats nothing.
     """
     placed = np.isfinite(score) & np.isfinite(price)
     with np.errstate(invalid="ignore"):
         beats = _affordable(price, allowance) & (score[:, None] > score[None])
-        beats |= (score[:, None] == score[None]) & ~_affordable(price, 0.0).T
+        beats |= (score[:, None] == score[None]) & ~_affordable(price, allowance).T
     front: Array = placed & ~(beats & placed[:, None]).any(axis=0)
     return front
 

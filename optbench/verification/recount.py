@@ -1,7 +1,7 @@
 """The tables of a report, computed a second time: slowly, in plain Python, from the records alone.
 
 Shares with reports what columns mean (`metrics.columns`) and nothing of what is done with them: neither frames nor
-matrices nor the functions of statistics. The rules are those that docs/reports.md states.
+matrices nor the functions of statistics. The rules are those that docs/statistics.md states.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from optbench.verification.numbers import deviation, mean
 if TYPE_CHECKING:
     from optbench.suite import Contrast, Suite
 
-TOGETHER = (("accuracy", "format_error", "test_nll"), ("test_loss",))
+TOGETHER = (("accuracy", "format_error"), ("test_nll",), ("bits_per_byte",), ("test_loss",))
 NAN = math.nan
 Values = dict[tuple[int, int], float]
 """Numbers by place of the arm and seed; NaN for none."""

@@ -78,11 +78,11 @@ def _standings(report: Report, recount: Recount) -> Iterator[Figure]:
 
 def _score(recount: Recount, arms: list[int]) -> str:
     known = [recount.suite.ranked_by, *_FALLBACKS]
-    has = (
-        name
-        for name in known
-        if any(not math.isnan(recount.number(name, arm, seed)) for arm in arms for seed in recount.seeds)
-    )
+    # A diverged cell has the worst value of columns that its task may not have.
+    finished = [
+        (arm, seed) for arm in arms for seed in recount.seeds if recount.outcome.get((arm, seed)) == "completed"
+    ]
+    has = (name for name in known if any(not math.isnan(recount.number(name, *at)) for at in finished))
     return next(has, recount.suite.ranked_by)
 
 

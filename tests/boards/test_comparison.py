@@ -155,6 +155,16 @@ def test_a_diverged_accuracy_counts_as_zero(stand):
     assert line(stand.compare(suite), "muon").ours.gain.absolute == pytest.approx(-0.2)
 
 
+def test_a_reference_of_zero_has_a_sign_and_no_ratio(stand):
+    suite = stand.suite({"adamw": [0.0, 0.1, 0.12, 0.11], "muon": [0.3, 0.35, 0.33, 0.36]}, metric="accuracy")
+    found = stand.compare(suite, rows(AdamW=0.0, Muon=-0.5))
+    muon = line(found, "muon")
+    assert (muon.verdict, muon.ours.gain.resolved) == ("agree", True)
+    assert muon.ours.gain.absolute == pytest.approx(0.2525) and math.isnan(muon.ours.gain.relative)
+    assert (muon.theirs.gain.absolute, muon.theirs.gain.sign) == (0.5, 1) and math.isnan(muon.theirs.gain.relative)
+    assert line(stand.compare(suite, rows(AdamW=0.0, Muon=0.5)), "muon").verdict == "disagree"
+
+
 @pytest.mark.parametrize("state", ["diverged", "not reached"])
 def test_what_did_not_get_there_is_worse_there(stand, state):
     suite = stand.suite({"adamw": ADAMW, "muon": MUON})

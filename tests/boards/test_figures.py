@@ -77,7 +77,7 @@ def test_the_spread_of_track_3_is_that_of_its_rules():
     row = next(row for row in board.rows if row.name == "muon")
     assert row.figures["loss"].sigma == 0.0013
     # 0.0045 loss per 100 steps.
-    assert row.figures["steps"].sigma == pytest.approx(0.0013 / 0.0045 * 100, abs=0.05)
+    assert row.figures["steps"].sigma is None  # Steps of an entry are no mean: its loss has slack below 3.28.
 
 
 def test_speed_ups_follow_from_the_losses():

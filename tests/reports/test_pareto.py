@@ -285,3 +285,9 @@ def test_the_symbols_are_latex(bench, priced):
     text = render(priced(seeds=1), bench.store, "latex")
     assert r"$\circ$" in text and r"$\cdot$" in text and not set("●○·") & set(text)
     assert r"$\bullet$" in render(priced(), bench.store, "latex")
+
+
+def test_equal_scores_at_prices_within_the_allowance_are_both_on_the_front():
+    score, price = np.array([0.5, 0.5]), np.array([1.0, 1.03])
+    assert pareto_front(score, price, allowance=0.05).tolist() == [True, True]
+    assert pareto_front(score, price).tolist() == [True, False]
