@@ -132,11 +132,21 @@ def _column(table: Any, metric: str) -> np.ndarray[Any, Any]:
 def _verdict(this: Record | None, other: Record | None) -> str:
     if this is None or other is None:
         return "neither" if this is other else "only this" if other is None else "only other"
-    if this.cell != other.cell:
+    if _contradict(this.cell, other.cell):
         return "stranger"
     if this.outcome != other.outcome:
         return "outcome"
     return "equal" if dict(this.result) == dict(other.result) else "differing"
+
+
+def _contradict(this: Any, other: Any) -> bool:
+    """Whether two cells state different things. A field that one of them does not have contradicts nothing: cells state
+    all defaults, and a later version has more fields; a field away from its default would have moved the key."""
+    if isinstance(this, Mapping) and isinstance(other, Mapping):
+        return any(_contradict(this[name], other[name]) for name in this.keys() & other.keys())
+    if isinstance(this, list) and isinstance(other, list):
+        return len(this) != len(other) or any(map(_contradict, this, other))
+    return bool(this != other)
 
 
 def _arm(name: str, counts: Mapping[str, int], differences: np.ndarray[Any, Any], *, counted: bool) -> ArmTwice:
