@@ -1,6 +1,7 @@
 """The README's code runs, and its commands and files exist."""
 
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -109,6 +110,28 @@ def test_the_example_optimizers_by_dotted_path_are_valid(tmp_path, monkeypatch):
         from support import TinyLM, parameters
 
         assert rule.build(parameters(TinyLM())).claims()
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "results"),
+    [
+        ("quick_seeds", (), "quick_seeds/records.zip"),
+        ("claims_nano", ("--only", "model=llama-nano,model=qwen-nano"), ""),
+        ("quick", (), "quick/records.zip"),
+    ],
+)
+def test_tables_are_what_the_committed_records_give(name, words, results):
+    """Line by line: what a reader sees in the README is what the command prints."""
+    shown = next(text for _, text in BLOCKS if text.startswith(f"{name}: "))
+    (ROOT / "results" / "reference" / results).resolve(strict=True)
+    argv = ["report", f"suites/{name}.yaml", *words, "--results", f"results/reference/{results}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "optbench", *argv], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    printed = done.stdout.splitlines()
+    lines = [line for line in shown.splitlines() if not line.startswith("...")]
+    assert len(lines) > 10
+    assert not [line for line in lines if line not in printed]
 
 
 def test_commands_that_are_named_exist():

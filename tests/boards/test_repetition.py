@@ -188,12 +188,25 @@ def test_another_outcome(twice):
 
 
 def test_another_cell_under_the_same_key_is_left_out(twice):
+    twice.stand.change(twice.cell("muon", 1), twice.stand.store, {"cell": {"seed": 1}})
     twice.change("muon", 1, cell={"seed": 99}, result={"test_loss": 50.0})
     found = twice.found()
     assert found.strangers == [twice.cell("muon", 1).key]
     assert (arm(found, "muon").equal, arm(found, "muon").n) == (2, 2)
     assert arm(found, "muon").difference == 0.0
     assert "1 keys hold different cells in the two and were left out" in said(found)
+
+
+def test_a_field_that_the_older_record_does_not_state_contradicts_nothing(twice):
+    """Cells state all defaults: a version with more fields states more under the same key."""
+    rule = {"kind": "adamw", "lr": 0.1}
+    twice.stand.change(
+        twice.cell("muon", 1), twice.stand.store, {"cell": {"seed": 1, "rule": {**rule, "form": "auto"}}}
+    )
+    twice.change("muon", 1, cell={"seed": 1, "rule": rule})
+    assert twice.found().strangers == []
+    twice.change("muon", 1, cell={"seed": 1, "rule": {**rule, "lr": 0.2}})
+    assert twice.found().strangers == [twice.cell("muon", 1).key]
 
 
 def test_a_record_under_a_key_that_is_not_its_own(twice):
