@@ -56,7 +56,22 @@ def executed(notebook: Any, folder: Path = FOLDER) -> Any:
             resources={"metadata": {"path": str(folder)}},
         )
         client.execute(env={**os.environ, **settings})
+    for cell in fresh.cells:
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
     return fresh
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """The outputs of a cell with what was printed in a row as one: its pieces are a matter of timing."""
+    kept: list[Any] = []
+    for output in outputs:
+        last = kept[-1] if kept else None
+        if last is not None and output.output_type == "stream" == last.output_type and output.name == last.name:
+            last.text += output.text
+        else:
+            kept.append(output)
+    return kept
 
 
 def stored(notebook: Any) -> Any:
