@@ -314,7 +314,8 @@ def _what_next(words: _Words, answer: TableAnswer, first: Ranking, hints: Hints,
         minutes = answer.minutes_per_seed
         time = "" if math.isnan(minutes) else f" ({minutes_text(minutes)} for each seed)"
         yield (
-            f"To change that, raise seeds in {hints.path} and run: optbench run {hints.path}{hints.option}{time}. From two seeds on, this report says how many more are needed."
+            f"To change that, raise seeds in {hints.path} and run: optbench run {hints.path}{hints.option}{time}. From "
+            "two seeds on, this report says how many more are needed."
         )
         return
     parts = []
