@@ -89,8 +89,9 @@ def compare(
     reference: str = "adamw",
     pairs: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """Compares. Empty texts: what the suite is ranked by, the setting of the board that shares most names with the
-    suite, uniform data, all models. `pairs` equates optimizers of the suite with methods of the board by hand.
+    """Compares. Empty texts: what the suite is ranked by, the setting of the board, of those in its own metric,
+    that shares most names with the suite, uniform data, all models. `pairs` equates optimizers of the suite with
+    methods of the board by hand.
 
     Raises UserError as `ours_of` and `theirs_of` do, and for pairs of unknown names.
     """
@@ -98,10 +99,15 @@ def compare(
     ours = ours_of(suite, store, metric=metric, strategy=strategy, model=model, reference=reference)
     named = _named(ours, board, pairs or {})
     if not column:
-        column = max(board.comparable(), key=lambda name: _shared(named, board, name), default="")
+        column = max(_of_its_own_metric(board), key=lambda name: _shared(named, board, name), default="")
     if not column:
         raise UserError(f"{board.path}: no setting is for comparing: each has the direction `neither`")
     theirs = theirs_of(board, column, named.get(reference, reference))
+    _check_alike(board, column, metric, ours.metric)
+    if reference not in ours.sides and reference not in theirs.sides:
+        raise UserError(
+            f"--reference {reference}: neither the suite nor the board has it; {suggestion(reference, named)}"
+        )
     lines = [
         _line(name, ours.sides[name], theirs.sides[partner], reference)
         for name, partner in named.items()
@@ -149,6 +155,21 @@ def _named(ours: Ours, board: Board, pairs: Mapping[str, str]) -> dict[str, str]
         else:
             taken[named[name]] = name
     return named
+
+
+def _check_alike(board: Board, column: str, asked: str, ours: str) -> None:
+    """Raises UserError where a column of another metric, such as a time, would meet the score of the suite unasked."""
+    theirs = board.settings[column].metric
+    if theirs != board.fields.metric and not asked:
+        raise UserError(
+            f"--column {column}: is {theirs}, and the suite's score is {ours}: say with --metric which column of "
+            "the suite it is like (step_seconds, train_seconds, peak_bytes, ...)"
+        )
+
+
+def _of_its_own_metric(board: Board) -> list[str]:
+    """The settings that state no metric of their own: what the board is about, and not the costs beside it."""
+    return [name for name in board.comparable() if board.settings[name].metric == board.fields.metric]
 
 
 def _shared(named: Mapping[str, str], board: Board, column: str) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from optbench.verification.verify import Verdict, verify_records, verify_suite
 from optbench.verification.walk import evidence_at
 
 SUITES = (".yaml", ".yml")
+KINDS = (*SUITES, ".jsonl", ".zip")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ def verify(
 
     Raises UserError where nothing is there, and for a replay that names no record.
     """
+    if target.is_file() and target.suffix not in KINDS:
+        raise UserError(
+            f"{target}: nothing to verify; allowed: a suite ({' or '.join(SUITES)}), a folder, *.jsonl, *.zip"
+        )
     suite = load_suite(target) if target.suffix in SUITES else None
     place = results if suite is not None else target
     verdict = verify_suite(suite, place) if suite is not None else verify_records(place)

@@ -29,7 +29,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """One contrast. `verdict` is a class: resolved, open (not resolved) or none (nothing to compare)."""
+    """One contrast. `verdict` is a class: resolved, worse (resolved the other way), open (not resolved) or none."""
 
     name: str
     metric: str
@@ -110,7 +110,7 @@ def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
     if direction == "neither":
         return "resolved", "resolved"
     better = (row["estimate"] > 0) == (direction == "higher")
-    return "resolved", "resolved: better" if better else "resolved: worse"
+    return ("resolved", "resolved: better") if better else ("worse", "resolved: worse")
 
 
 def _next(row: Mapping[str, Any]) -> str:

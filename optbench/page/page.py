@@ -131,8 +131,10 @@ def _clear(temporary: Path, made: Sequence[Path]) -> None:
 def _command(report: Report) -> dict[str, str]:
     """What reproduces the records, and the page from them."""
     suite, results = (shlex.quote(shown_path(path)) for path in (report.path, report.results))
+    # Records in a file are read alone: whoever runs the suite gets a folder of their own.
+    into = "" if Path(report.results).is_file() else f" --results {results}"
     return {
-        "run": f"optbench run {suite} --results {results}",
+        "run": f"optbench run {suite}{into}",
         "page": f"optbench report {suite} --results {results} --html page",
     }
 

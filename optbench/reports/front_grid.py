@@ -55,7 +55,7 @@ def front_notes_of(table: Standings) -> list[str]:
     note = f"Pareto: {table.score} {over} against {against}."
     absent = [_MEANT[wanted] for wanted, _ in AXES.values() if wanted not in prices]
     if absent:
-        note += f" Not measured alone for all rows, and not used: {', '.join(absent)}."
+        note += f" Not used, for it was not measured alone for all rows, or is a whole process's: {', '.join(absent)}."
     if "time" in prices:
         note += " Time leaves out the strategy's probe."
     if any(price in MEASURED for price in prices):

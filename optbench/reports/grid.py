@@ -77,8 +77,8 @@ def notes_of(table: Standings) -> list[str]:
     elif table.seeds > 1:
         notes.append("±: half-width of the 95% interval over seeds (Student t).")
         if table.tied.to_numpy().any():
-            notes.append("*: not resolved from the best of its column: a tie, however far apart the figures look.")
-            notes.append("Bold: a tie, better than every row that is resolved from the best, and resolved from one.")
+            notes.append("*: the best of its column, and every row not resolved from it, however far apart they look.")
+            notes.append("Bold: such a row, above all rows without a star and itself resolved from one of them.")
         else:
             notes.append("Nothing is bold: no row is resolved from the best of its column.")
     if table.mean.isna().to_numpy().any():

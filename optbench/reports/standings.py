@@ -158,7 +158,10 @@ def _standings(
         costs["contended"] = True
     order = _order(figures["mean"], counts, higher=higher)
     ordered = {name: frame.loc[order] for name, frame in figures.items()}
-    charged = _prices(arms, rows, prices if len(devices) < 2 else prices.assign(**dict.fromkeys(MEASURED, math.nan)))
+    unknown = list(MEASURED) if len(devices) > 1 else []
+    if set(cells.loc[cells["outcome"] != MISSING, "device_type"]) == {"cpu"}:
+        unknown.append("peak_bytes")  # There it is of the whole process, whose libraries outweigh a small model.
+    charged = _prices(arms, rows, prices.assign(**dict.fromkeys(unknown, math.nan)))
     places = rows.get_indexer(order)
     first = {name: best_row(by_seed, higher=higher) for name, by_seed in scores.items()}
     names = list(zip(rows.get_level_values(0), rows.get_level_values(1), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,10 @@ def report(
 ) -> None:
     """Report what the records of a suite say: the answer and the contrasts in sentences, then tables."""
     if html is None and figures is None:
+        if results != RESULTS and not os.path.lexists(results):
+            raise UserError(
+                f"--results {results}: is not there; it is a folder of runs, an archive (*.jsonl) or a bundle (*.zip)"
+            )
         say(report_text(suite_of(suite, overrides, only), results, format))
         return
     source = context.get_parameter_source("format")

@@ -260,6 +260,8 @@ def test_the_verb_needs_records_and_one_kind_of_output(call):
     code, out, err = call("--html", "site", "--results", "nowhere")
     assert (code, out) == (2, "")
     assert "No records of the suite small" in err
+    code, out, err = call("--results", "nowhere")
+    assert (code, out) == (2, "") and err.startswith("--results nowhere: is not there")
     code, _, err = call("--html", "site", "--format", "table")
     assert code == 2
     assert "--format table" in err

@@ -173,8 +173,8 @@ def test_a_contrast_as_a_row_with_its_picture():
 @pytest.mark.parametrize(
     ("more", "verdict", "says", "following"),
     [
-        ({"estimate": -0.05}, "resolved", "resolved: worse", ""),
-        ({"metric": "test_nll"}, "resolved", "resolved: worse", ""),
+        ({"estimate": -0.05}, "worse", "resolved: worse", ""),
+        ({"metric": "test_nll"}, "worse", "resolved: worse", ""),
         ({"resolved": False, "contended": True}, "open", "not ranked", "run with --workers 1"),
         (
             {"resolved": False, "seeds_needed": 25.0, "minutes_needed": 60.0},

@@ -23,7 +23,9 @@ COSTS = {"gd": 0.9, "adamw": 1.0, "muon": 1.3, "sam": 2.0}
 def measured(bench):
     """A suite whose arms have the levels that `level` says, with a spread of half a point, and known costs."""
 
-    def build(level, optimizers=("gd", "adamw", "muon", "sam"), *, seeds=6, spread=0.005, outcome=None, **more):
+    def build(
+        level, optimizers=("gd", "adamw", "muon", "sam"), *, seeds=6, spread=0.005, outcome=None, device="cuda", **more
+    ):
         suite = bench.suite(optimizers, seeds=seeds, **more)
         noise = stream(0, "noise").normal(0, spread, size=(len(suite.arms), seeds))
         places = {id(arm): place for place, arm in enumerate(suite.arms)}
@@ -39,6 +41,7 @@ def measured(bench):
                 outcome=what,
                 result={"flops": 1e9 * cost, "state_bytes": 8e3 * cost, "questions": 512.0},
                 measured={"step_seconds": 0.1 * cost, "peak_bytes": 1e6 * cost, "total_seconds": 60.0},
+                provenance={"device_type": device},
             )
         return suite
 
@@ -203,6 +206,15 @@ def test_one_row_with_one_seed_does_not_make_the_table_one_of_one_seed(bench, me
     levels = by_optimizer(gd=0.2, adamw=0.3, muon=0.9, sam=0.31)
     suite = measured(lambda cell: None if cell.arm.optimizer == "muon" and cell.seed else levels(cell))
     assert not [line for line in lines_of(suite, bench) if "one run of each" in line]
+
+
+def test_on_a_cpu_peak_memory_is_the_whole_process_and_in_no_bill(bench, measured):
+    levels = by_optimizer(gd=0.2, adamw=0.3, muon=0.6, sam=0.31)
+    suite = measured(levels, device="cpu")
+    report = report_of(suite, bench.store)
+    (bill,) = [line for line in report.answer.lines if line.startswith("Against ")]
+    assert "peak memory" not in bill and "times the optimizer state" in bill
+    assert report.standings[0].fronts["memory"].price["m"] == "state_bytes"
 
 
 def test_nothing_is_recommended_while_combinations_lack_records(bench, measured):

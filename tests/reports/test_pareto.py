@@ -144,7 +144,7 @@ def priced(bench):
                 levels[name] + noise[places[cell.arm.name], cell.seed],
                 result={**result, **own.pop("result", {})},
                 measured={**measured, **own.pop("measured", {})},
-                **own,
+                **{"provenance": {"device_type": "cuda"}, **own},
             )
         return suite
 
@@ -188,12 +188,12 @@ def test_with_contended_times_counted_prices_stand_in_and_the_note_says_so(bench
     assert list(front_columns_of(table)) == ["Pareto FLOPs", "Pareto state"]
     note = front_notes_of(table)[0]
     assert "against FLOPs of training and probe and against optimizer state" in note
-    assert "Not measured alone for all rows, and not used: training time, peak memory." in note
+    assert "or is a whole process's: training time, peak memory." in note
     assert "same price" not in note
 
 
 def test_times_of_two_machines_make_no_front(bench, priced):
-    _, found = fronts(priced(odd="sam", provenance={"device": "another"}), bench)
+    _, found = fronts(priced(odd="sam", provenance={"device": "another", "device_type": "cuda"}), bench)
     assert [price for price, _ in found.values()] == ["compute", "state_bytes"]
 
 
@@ -211,7 +211,12 @@ def test_rows_with_failed_cells_have_no_place_and_beat_nothing(bench, priced):
         suite = priced(odd="muon")
         cell = next(cell for cell in suite.cells() if cell.arm.optimizer == "muon")
         bench.write(
-            cell, None, outcome=outcome, result={"flops": 1.0, "state_bytes": 8e3}, measured={"peak_bytes": 1.0}
+            cell,
+            None,
+            outcome=outcome,
+            result={"flops": 1.0, "state_bytes": 8e3},
+            measured={"peak_bytes": 1.0},
+            provenance={"device_type": "cuda"},
         )
         table, found = fronts(suite, bench)
         assert found["memory"][1]["muon"] == found["time"][1]["muon"] == ""
