@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 
-from optbench import seal
 from optbench.reports.frame import by_arm_and_seed
 from optbench.reports.stats import Array
+from optbench.seal import check
 from optbench.store import QUESTIONS, RUN_AGAIN
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class QuestionDifferences:
     def _read(self, path: Path, task: str) -> Array | None:
         # Two columns of eight, past pandas' reader, which takes ten times as long for a small file.
         content = path.read_bytes()
-        seal.check(path, content, RUN_AGAIN)
+        check(path, content, RUN_AGAIN)
         with pyarrow.parquet.ParquetFile(io.BytesIO(content)) as parquet:
             table = parquet.read(columns=["id", "correct"], use_threads=False)
         if not table["id"].equals(self._ids.setdefault(task, table["id"])):

@@ -55,6 +55,8 @@
       variableHeight: !isNumber,
       maxWidth: isNumber ? false : WIDEST,
       minWidth: widthOf(head, place, rows),
+      // Numbers are short: a heading of several words breaks rather than pushing the last columns out of sight.
+      ...(isNumber ? { width: widthOf(head, place, rows) + 12 } : {}),
     };
   }
 
