@@ -444,3 +444,20 @@ def test_the_scales_of_both_sides(stand):
     scale = stand.compare(moved).scale
     assert (scale.parameters, scale.tokens, scale.batch_tokens) == ((1e5, 5e5), 1e6, 1e4)
     assert scale.devices == ("a processor",)
+
+
+def test_a_reference_that_nobody_has_is_refused(stand):
+    suite = stand.suite({"adamw": ADAMW, "muon": MUON})
+    with pytest.raises(UserError, match="--reference nope: neither the suite nor the board has it"):
+        stand.compare(suite, reference="nope")
+
+
+def test_a_cost_never_meets_a_score_unasked(stand):
+    """A setting with a metric of its own is not chosen, however many names it shares, and is refused without --metric."""
+    extra = BOARD.replace("settings:", "settings:\n  price: {about: x, metric: time, unit: s, direction: lower}", 1)
+    priced = extra.replace("figures: {", "figures: {price: 1.0, ")
+    suite = stand.suite({"adamw": ADAMW, "muon": MUON})
+    assert stand.compare(suite, priced).theirs.setting.name != "price"
+    with pytest.raises(UserError, match="--column price: is time, and the suite's score is test_loss"):
+        stand.compare(suite, priced, column="price")
+    assert stand.compare(suite, priced, column="price", metric="test_loss").theirs.setting.name == "price"
