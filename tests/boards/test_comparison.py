@@ -453,7 +453,7 @@ def test_a_reference_that_nobody_has_is_refused(stand):
 
 
 def test_a_cost_never_meets_a_score_unasked(stand):
-    """A setting with a metric of its own is not chosen, however many names it shares, and is refused without --metric."""
+    """A setting with a metric of its own is not chosen unasked, and is refused without --metric."""
     extra = BOARD.replace("settings:", "settings:\n  price: {about: x, metric: time, unit: s, direction: lower}", 1)
     priced = extra.replace("figures: {", "figures: {price: 1.0, ")
     suite = stand.suite({"adamw": ADAMW, "muon": MUON})
