@@ -19,7 +19,7 @@ from optbench.reports.leaderboard import report_of
 from optbench.store import CURVES, RECORD, Store
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 120_000
+PATIENCE = 30_000
 """Milliseconds to wait for what has to happen, however busy the machine is."""
 PANEL = "0123456789abcdef"
 
