@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,8 +32,9 @@ class ReasoningGymTask(Spec):
     """Problems in equal parts from the named generators of reasoning-gym, told apart as sources.
 
     gsm_symbolic: word problems after GSM8K, from templates with other names and numbers; a template belongs to one
-    split only. leg_counting: the legs of 2 to 5 sorts of animals; the solution is written here. Problems above
-    `max_characters` (question and solution) are left out: what they cost is not what they teach.
+    split only. leg_counting: the legs of 2 to `max_animals` sorts of animals, up to `max_instances` of each; the
+    solution is written here. Problems above `max_characters` (question and solution) are left out: what they cost is
+    not what they teach.
     """
 
     kind: Literal["reasoning_gym"] = "reasoning_gym"
@@ -42,6 +44,8 @@ class ReasoningGymTask(Spec):
     test: Annotated[int, Field(ge=1)] = 64
     data_seed: Annotated[int, Field(ge=0)] = 0
     max_characters: Annotated[int, Field(ge=200)] = 480
+    max_animals: Annotated[int, Field(ge=2, le=10)] = 5
+    max_instances: Annotated[int, Field(ge=2, le=99)] = 15
     prompt: Template = "Question: {question}\nAnswer:\n"
     grading: Grading = "number"
     max_length: Annotated[int, Field(ge=2)] = 512
@@ -61,7 +65,7 @@ class ReasoningGymTask(Spec):
 
     def build(self) -> TextTask:
         """The task. Raises UserError where reasoning-gym is not installed, or a split is larger than it can fill."""
-        sources: dict[str, _Source] = {name: _source(name, self.data_seed) for name in self.problems}
+        sources: dict[str, _Source] = {name: self._source(name) for name in self.problems}
         sizes = {"train": self.train, "validation": self.validation, "test": self.test}
         taken: set[str] = set()
         splits: dict[str, list[Example]] = {}
@@ -87,6 +91,15 @@ class ReasoningGymTask(Spec):
             max_length=self.max_length,
             too_long=self.too_long,
         )
+
+    def _source(self, name: str) -> _Source:
+        try:
+            import reasoning_gym  # noqa: F401
+        except ImportError as error:
+            raise UserError('the task reasoning_gym needs reasoning-gym: pip install "optbench[real]"') from error
+        if name == "gsm_symbolic":
+            return _gsm_symbolic(self.data_seed)
+        return dict.fromkeys(SPLITS, partial(_leg_counting, max_animals=self.max_animals, most=self.max_instances))
 
     def num_train(self) -> int:
         """The size of the training set."""
@@ -139,14 +152,6 @@ class _Writer:
             yield self.sources[source][split](Random(seed))
 
 
-def _source(name: str, data_seed: int) -> _Source:
-    try:
-        import reasoning_gym  # noqa: F401
-    except ImportError as error:
-        raise UserError('the task reasoning_gym needs reasoning-gym: pip install "optbench[real]"') from error
-    return _gsm_symbolic(data_seed) if name == "gsm_symbolic" else dict.fromkeys(SPLITS, _leg_counting)
-
-
 def _gsm_symbolic(data_seed: int) -> _Source:
     from reasoning_gym.arithmetic.gsm_symbolic import gsm_symbolic
 
@@ -169,11 +174,11 @@ def _gsm_symbolic(data_seed: int) -> _Source:
     return {split: drawing(templates) for split, templates in shares.items()}
 
 
-def _leg_counting(rng: Random) -> _Draw:
+def _leg_counting(rng: Random, *, max_animals: int, most: int) -> _Draw:
     from reasoning_gym.arithmetic import leg_counting
 
     config = leg_counting.LegCountingConfig(
-        min_animals=2, max_animals=5, max_instances=15, seed=rng.randrange(2**62), size=1
+        min_animals=2, max_animals=max_animals, max_instances=most, seed=rng.randrange(2**62), size=1
     )
     made = leg_counting.LegCountingDataset(config)[0]
     animals: dict[str, int] = made["metadata"]["animals"]

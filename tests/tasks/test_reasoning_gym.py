@@ -116,3 +116,12 @@ def test_a_limit_that_nothing_meets_is_refused():
 def test_the_order_of_generators_means_nothing():
     both = ReasoningGymTask(problems=("leg_counting", "gsm_symbolic"))
     assert both.identity() == ReasoningGymTask().identity()
+
+
+def test_legs_are_counted_of_as_many_animals_as_asked_for():
+    small = ReasoningGymTask(problems=("leg_counting",), **SMALL, max_animals=2, max_instances=9)
+    assert small.identity() != ReasoningGymTask(problems=("leg_counting",), **SMALL).identity()
+    for example in small.build().train:
+        *terms, _, _ = example.solution.splitlines()
+        assert len(terms) == 2
+        assert all(1 <= int(re.search(r": (\d+) \*", term)[1]) <= 9 for term in terms)
