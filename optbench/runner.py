@@ -178,6 +178,7 @@ def _measured(cell: CellSpec, run: Run, device: str) -> _Made:
     training, history, price = cell.training, run.history, run.price
     examples = run.task.test if training.evaluate == "test" else run.task.validation
     outcome, result, files = _evaluated(run, examples, training.micro_batch)
+    result |= run.before
     work = cost.Work.of(run.prepared, run.batches.rows_seen())
     flops = cost.training_flops(cell.model.dimensions(), cell.optimizer, work, steps=len(history.losses))
     state_bytes = run.optimizer.state_bytes()

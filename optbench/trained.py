@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from optbench.strategies.probe import ProbeRun
 from optbench.strategies.rewrites import Rewriting
 from optbench.tasks.base import Prepared, Task
 from optbench.tasks.grouping import PartCost, grouped, part_cost
+from optbench.untrained import scores_before
 
 if TYPE_CHECKING:
     from optbench.models.language_model import LanguageModel
@@ -61,6 +62,8 @@ class Run:
     batches: Batches
     history: History
     watch: Watch
+    before: Mapping[str, float]
+    """What the model scored before, in columns of the record: see `untrained.scores_before`."""
     peak_bytes: int
 
 
@@ -84,6 +87,7 @@ def trained(
     task: Task = cell.task.build()
     plan, price = _planned(cell, task, root, device)
     model = built(cell, device)
+    before = scores_before(cell, task, model, root)
     optimizer = cell.optimizer.build(parameters_of(model.module))
     watch = Watch(Subject(cell, task, model, root, device), optimizer.rule.evaluating)
     watch.start(panels)
@@ -110,7 +114,7 @@ def trained(
         observers=observers,
     )
     peak = max(watch.peak_bytes, cost_metrics.peak_bytes(device))
-    return Run(task, plan, price, model, optimizer, prepared, batches, history, watch, peak)
+    return Run(task, plan, price, model, optimizer, prepared, batches, history, watch, before, peak)
 
 
 def built(cell: CellSpec, device: str) -> LanguageModel:

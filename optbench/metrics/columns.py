@@ -7,8 +7,14 @@ import math
 from optbench.metrics.base import Column
 from optbench.metrics.panels import PANEL_COLUMNS
 
+BEFORE = "_before"
+"""What the name of a column ends in that says what a pretrained model scored before it was trained."""
+
 _TABLE = (
     Column("accuracy", "fraction", "higher", "Test questions whose final answer is exactly right."),
+    Column("accuracy_before", "fraction", "neither", "The same, before training, for pretrained models."),
+    Column("test_nll_before", "nats", "neither", "test_nll before training, for pretrained models."),
+    Column("bits_per_byte_before", "bits/byte", "neither", "bits_per_byte before training, for pretrained models."),
     Column("questions", "questions", "neither", "Test questions asked.", counted=True),
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),

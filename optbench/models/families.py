@@ -140,6 +140,11 @@ class Nano(Spec):
         """Whether final weights are kept with the record."""
         return True
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it knows something before it is trained."""
+        return False
+
     def dimensions(self) -> Dimensions:
         """The sizes, without building the model."""
         return of_config(self._config(), where=f"nano {self.family}")
@@ -202,6 +207,11 @@ class Full(Spec):
     def is_small(self) -> bool:
         """Whether final weights are kept with the record."""
         return False
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it knows something before it is trained."""
+        return self.weights == "pretrained"
 
     def identity(self) -> dict[str, Any]:
         """The fields, with the checkpoint by its content or commit."""

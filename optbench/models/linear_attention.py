@@ -73,6 +73,11 @@ class LinearAttention(Spec):
         """Whether final weights are kept with the record."""
         return True
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it knows something before it is trained."""
+        return False
+
     def dimensions(self) -> AttentionDimensions:
         """The sizes, without building the model. There is no vocabulary and no feed-forward layer."""
         rows = self.heads * (self.rank if self.key_query == "separate" else self.dims)

@@ -24,6 +24,11 @@ class Pretrained(Spec):
         """Whether final weights are kept with the record."""
         return False
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it knows something before it is trained."""
+        return True
+
     def identity(self) -> dict[str, Any]:
         """The checkpoint by its content or commit, wherever it lies."""
         return {"kind": self.kind, "path": checkpoint_identity(self.path, self.hub_revision)}

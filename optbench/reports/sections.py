@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optbench.reports.before_grid import before_grid, before_notes_of
 from optbench.reports.cost_grid import cost_grid, cost_notes_of
 from optbench.reports.grid import Grid, notes_of, score_grid
 from optbench.reports.panel_grid import panel_grid, panel_notes_of
@@ -24,10 +25,13 @@ class Section:
 
 
 def sections_of(report: Report) -> Iterator[Section]:
-    """For each task and budget: the standings, what they cost, and what panels found."""
+    """For each task and budget: the standings, what training gained where models were pretrained, costs, and panels."""
     for standings in report.standings:
         brief = score_grid(standings, intervals=False)
         yield Section(score_grid(standings, intervals=True), notes_of(standings), brief)
+        gained = before_grid(standings, report.cells)
+        if gained is not None:
+            yield Section(gained, before_notes_of(standings), gained)
         costs = cost_grid(standings)
         yield Section(costs, cost_notes_of(standings), costs)
         for table in report.panels:
