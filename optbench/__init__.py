@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from optbench.errors import UserError
     from optbench.optim.build import make_optimizer
     from optbench.oracle import Oracle
+    from optbench.reweighting.recorded import later_learned
     from optbench.suite import load_suite
 
     __version__: str
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
     "cells",
     "contrasts",
+    "later_learned",
     "load_suite",
     "make_optimizer",
     "open_results",
@@ -33,6 +35,7 @@ _HOMES = {
     "UserError": "optbench.errors",
     "cells": "optbench.api",
     "contrasts": "optbench.api",
+    "later_learned": "optbench.reweighting.recorded",
     "load_suite": "optbench.suite",
     "make_optimizer": "optbench.optim.build",
     "open_results": "optbench.api",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from optbench.executors.local import Summary
+    from optbench.executors.events import Summary
     from optbench.store import Store
     from optbench.suite import Suite
 
@@ -18,17 +18,20 @@ def run(
 ) -> Summary:
     """Runs every cell of the suite that has no record below `results`, and says what became of them.
 
-    `workers` cells run at a time, with `threads` threads each; by default as many as the suite says. Called from a
-    script, it needs the guard `if __name__ == "__main__":`, for workers are fresh processes that import the script.
+    `workers` cells run at a time, with `threads` threads each; by default as many as the suite says, or where there are
+    GPUs one cell on each. Called from a script, it needs the guard `if __name__ == "__main__":`, for workers are fresh
+    processes that import the script. `optbench.executors.cluster.execute` does the same on Ray.
     """
+    from optbench.executors.devices import visible_gpus, worker_count
     from optbench.executors.local import execute
 
     said = suite.execution
     return execute(
         suite.cells(),
         results,
-        workers=said.workers if workers is None else workers,
+        workers=worker_count(workers, said.workers, visible_gpus()),
         threads=said.threads if threads is None else threads,
+        checkpoint_minutes=said.checkpoint_minutes,
     )
 
 

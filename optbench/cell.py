@@ -41,6 +41,28 @@ class Training(Spec):
     attention: Literal["sdpa", "eager"] = "sdpa"
     evaluate: Literal["test", "validation"] = "test"
     """The split that accuracy is taken on: hyper-parameters are chosen on validation, and never on test."""
+    activation_checkpointing: bool = False
+    """Whether layers keep their inputs alone for the backward and run forward again in it: less memory, a third more
+    time. Rounding aside, the numbers are the same."""
+    compile: bool = False
+    """Whether the network below the output layer is compiled by torch. Rounding aside, the numbers are the same."""
+    deterministic: bool = False
+    """Whether torch may only take kernels that give the same bits every time, which on a GPU are slower ones. A
+    repetition is then exact; against other kernels, rounding differs."""
+    shift: Literal["global", "per_rank"] = "global"
+    """Where several processes train one cell: whether all make the shift of the whole batch's gradient, as one process
+    would, or each that of its own share of the batch (the m-sharpness of arXiv 2010.01412)."""
+    ranks: Annotated[int, Field(ge=1)] = 1
+    """With `shift: per_rank` the number of processes, on which the numbers then depend; otherwise torchrun decides it,
+    and nothing depends on it."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> Training:
+        if self.shift == "per_rank" and self.ranks < 2:
+            raise ValueError("shift: per_rank needs `ranks`, the number of processes that each make one: 2 or more")
+        if self.shift == "global" and self.ranks > 1:
+            raise ValueError("ranks: only `shift: per_rank` depends on them; otherwise torchrun --nproc-per-node says")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """The fields; a micro-batch that holds the whole batch is no micro-batch, whatever its size."""

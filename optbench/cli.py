@@ -12,7 +12,7 @@ from collections.abc import Callable
 import typer
 
 from optbench.errors import UserError
-from optbench.verbs import asking, comparing, keeping, profiling, reading, running, tracking
+from optbench.verbs import asking, comparing, data, keeping, profiling, reading, running, tracking
 
 app = typer.Typer(
     add_completion=False,
@@ -37,6 +37,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "list": asking.list_,
     "show": asking.show,
     "profile": profiling.profile,
+    "upsample": data.upsample,
+    "augment": data.augment,
     "schema": asking.schema,
 }
 for name, verb in VERBS.items():

@@ -2,9 +2,10 @@
 
 Counted are the matrix products of the model and of the rule. Every non-padding token counts once per pass; attention
 counts all pairs of positions of an example, those that the causal mask hides as well; the output layer is counted at
-supervised positions only, where it is computed. Elementwise work is left out, and with it the angles of rotary
-embeddings, which transformers writes as a product of positions and frequencies. tests/test_flops.py holds the rest
-against torch's own counter, to the last operation.
+supervised positions only, where it is computed. Frozen weights get no gradient, and none is counted
+(models/adapted_dimensions.py). Elementwise work is left out, and with it the angles of rotary embeddings, which
+transformers writes as a product of positions and frequencies. tests/test_flops.py holds the rest against torch's own
+counter, to the last operation.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from optbench.models.adapted_dimensions import AdaptedDimensions
 from optbench.models.dimensions import Dimensions
 from optbench.optim.cotangent import is_kept
 from optbench.tasks.base import Prepared
 
-NANO_PACE, FULL_PACE = 15e9, 60e9
-"""Operations per second and CPU thread that nano models (evaluation included) and models of hundreds of millions
-of parameters reached on a server core of 2026: for a first estimate, where nothing was run yet."""
+NANO_PACE, FULL_PACE = 22e9, 60e9
+"""Operations per second and CPU thread that steps of nano models and of models of hundreds of millions of parameters
+reached on a server core of 2026: for a first estimate, where nothing was run yet."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ def training_flops(dimensions: Dimensions, optimizer: Any, work: Work, *, steps:
     estimator = optimizer.estimator
     entries = work.supervised * dimensions.vocabulary / max(steps, 1)
     kept = partial(is_kept, entries=entries, parameters=dimensions.matrix_parameters)
-    passes: float = estimator.flops(body, head, kept)
+    if isinstance(dimensions, AdaptedDimensions):
+        body_back = dimensions.body_backward_flops(tokens=work.tokens, pairs=work.pairs)
+        head_back = dimensions.head_backward_flops(supervised=work.supervised)
+        passes: float = estimator.flops_of((body, head), (body_back, head_back), kept)
+    else:
+        passes = estimator.flops(body, head, kept)
     update: float = optimizer.rule.update_flops(dimensions.hidden_matrices())
     if estimator.preconditions:
         # Once for each shift, and a shift may serve several steps.

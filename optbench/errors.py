@@ -15,3 +15,10 @@ def suggestion(given: str, allowed: Iterable[str]) -> str:
     words = sorted(allowed)
     close = difflib.get_close_matches(given, words, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else f"allowed: {', '.join(words) or 'none'}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: on a CPU torch says so by an error without a type of its own."""
+    # By name, for this module loads without torch.
+    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    return named or isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

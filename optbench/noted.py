@@ -8,6 +8,7 @@ from optbench.optim.base import Optimizer, StepInfo
 
 if TYPE_CHECKING:
     from optbench.oracle import Oracle
+    from optbench.train import History
 
 
 class Notes(Protocol):
@@ -15,6 +16,10 @@ class Notes(Protocol):
 
     def step(self, info: StepInfo, *, lr_scale: float, tokens: int, passes: float) -> None:
         """A step was taken. Its tensors lie on the device, and may not be ready: who reads them makes the loop wait."""
+        ...
+
+    def resume(self, history: History) -> None:
+        """Before the first step: what happened in earlier sessions of the run, nothing for one that begins."""
         ...
 
     def observe(self, done: int) -> None:

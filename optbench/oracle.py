@@ -200,7 +200,7 @@ class Oracle:
             with self._same_masks():
                 for part, c in zip(self.batch.parts, cotangent, strict=True):
                     torch.autograd.backward(self.model.pullback(part, c))
-            self._fill_missing()
+            self._complete()
             return Gradient([torch.full((), torch.nan, device=self.parameters[0].device)])
         wanted = "auto" if keep is True else keep or None
         totals: list[Tensor] = []
@@ -212,8 +212,8 @@ class Oracle:
                 totals.append(found.total.detach())
                 if wanted:
                     kept.append(found.cotangent())
-        self._fill_missing()
-        return Gradient(totals, kept if wanted else None)
+        self._complete()
+        return self._answer(totals, kept if wanted else None)
 
     def cotangent(self, keep: Keep = "auto") -> Gradient:
         """dloss/doutputs for each part, and the loss, at the parameters as they are; forward only. Where the cotangent
@@ -226,7 +226,7 @@ class Oracle:
                 found = self.model.evaluate(part, self.losses, self.batch.num_supervised, keep)
                 totals.append(found.total.detach())
                 kept.append(found.cotangent())
-        return Gradient(totals, kept)
+        return self._answer(totals, kept)
 
     @torch.no_grad()
     def loss(self) -> Tensor:
@@ -235,7 +235,12 @@ class Oracle:
         with self._same_masks():
             parts = self.batch.parts
             totals = [self.model.evaluate(p, self.losses, self.batch.num_supervised, None).total for p in parts]
-        return Gradient(totals).loss
+        return self._answer(totals, None).loss
+
+    def for_ascent(self) -> Oracle:
+        """The oracle that the gradient of an ascent is asked of: this one, unless each of several processes is to make
+        the shift of its own share of the batch."""
+        return self
 
     def of_fraction(self, fraction: float) -> Oracle:
         """The oracle of the mean loss over a fraction of the batch: every 1/fraction-th of its examples, rounded up.
@@ -244,15 +249,14 @@ class Oracle:
         the host waits for the device, once, to learn which positions these are.
         """
         sizes = [len(next(iter(part.inputs.values()))) for part in self.batch.parts]
-        # As a decimal: 0.07 of 100 examples are 7, though 0.07 * 100 is above 7 in floating point.
-        wanted = math.ceil(Fraction(repr(fraction)) * sum(sizes))
-        chosen = [i * sum(sizes) // wanted for i in range(wanted)]
+        chosen = every(fraction, sum(sizes))
+        wanted = len(chosen)
         parts, start = [], 0
         for part, size in zip(self.batch.parts, sizes, strict=True):
             rows = [i - start for i in chosen if start <= i < start + size]
             start += size
             if rows:
-                parts.append(_of_rows(part, rows, size))
+                parts.append(of_rows(part, rows, size))
         supervised = sum(len(part.positions) for part in parts)
         found = Oracle(
             self.model,
@@ -267,7 +271,10 @@ class Oracle:
         if self._whole is not None:
             self._whole._count(thirds * self._share)
 
-    def _fill_missing(self) -> None:
+    def _answer(self, totals: Sequence[Tensor], cotangent: Sequence[PartCotangent] | None) -> Gradient:
+        return Gradient(totals, cotangent)
+
+    def _complete(self) -> None:
         # A parameter that no example touches (an expert, an unused head) has gradient zero, not no gradient.
         for p in self.parameters:
             if p.grad is None:
@@ -280,11 +287,18 @@ class Oracle:
         if self._random_state:
             _restore_random_state(self._random_state)
         else:
-            self._random_state = _random_state(self.parameters)
+            self._random_state.update(_random_state(self.parameters))
         yield
 
 
-def _of_rows(part: Part, rows: Sequence[int], size: int) -> Part:
+def every(fraction: float, count: int) -> list[int]:
+    """Every 1/fraction-th of `count` examples, by their places; their number is rounded up."""
+    # As a decimal: 0.07 of 100 examples are 7, though 0.07 * 100 is above 7 in floating point.
+    wanted = math.ceil(Fraction(repr(fraction)) * count)
+    return [i * count // wanted for i in range(wanted)]
+
+
+def of_rows(part: Part, rows: Sequence[int], size: int) -> Part:
     """The part with some of its examples: inputs [B, ...] by row, positions renumbered."""
     device = part.positions.device
     tokens = [value for value in part.inputs.values() if value.dim() == 2 and not value.is_floating_point()]

@@ -17,7 +17,7 @@ def provenance(*, device: str, precision: str, attention: str) -> dict[str, Any]
 
     cuda = device.startswith("cuda")
     return {
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
         "python": platform.python_version(),
         "commit": _git("rev-parse", "HEAD"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -30,7 +30,8 @@ def provenance(*, device: str, precision: str, attention: str) -> dict[str, Any]
     }
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """The version of an installed package, or None."""
     try:
         return version(name)
     except PackageNotFoundError:

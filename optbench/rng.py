@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -39,3 +41,26 @@ def seeded_torch(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
+
+
+@dataclass(frozen=True)
+class TorchState:
+    """The state of torch's global generators, of the CPU and, where `device` is a GPU, of that."""
+
+    device: str
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states as tensors of bytes."""
+        import torch
+
+        cuda = self.device.startswith("cuda")
+        found = {"cpu": torch.get_rng_state()}
+        return found | ({"cuda": torch.cuda.get_rng_state(self.device)} if cuda else {})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The next draw is the one that came next then."""
+        import torch
+
+        torch.set_rng_state(state["cpu"])
+        if self.device.startswith("cuda"):
+            torch.cuda.set_rng_state(state["cuda"], self.device)

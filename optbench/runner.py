@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -14,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optbench import cost
-from optbench.cell import CellSpec
-from optbench.errors import UserError
+from optbench.cell import PROTOCOL_REVISION, CellSpec
+from optbench.checkpoint import remove as remove_checkpoints
+from optbench.checkpointing import Checkpoints, circumstances
+from optbench.distributed.ranks import ALONE, Ranks
+from optbench.errors import UserError, is_out_of_memory
 from optbench.metrics import cost as cost_metrics
+from optbench.models.options import deterministic
 from optbench.noted import Notes
 from optbench.panels.base import Findings, Subject, panel_key
 from optbench.panels.watch import Watch, written
@@ -42,33 +45,73 @@ def run_cell(
     contended: bool = False,
     progress: Progress | None = None,
     notes: Notes | None = None,
+    checkpoint_minutes: float = 0.0,
+    ranks: Ranks = ALONE,
 ) -> Record:
     """Runs the cell and writes its record with what the panels found; the record of a cell that diverged or ran out of
     memory is a record too. Where the record is there already, only the missing panels look: see `look_again`.
 
     `contended` says that other cells ran beside it, so that its times mean little. `notes` are told of each step of a
-    cell that has no record yet. Raises UserError where a part cannot be had (a checkpoint, a data file) or a panel does
-    not apply; nothing is written then.
+    cell that has no record yet. A run that was interrupted goes on from its newest checkpoint; one is written after
+    every `checkpoint_minutes` of work, 0 for never. Where several `ranks` train the cell, this is called by the first,
+    and the others `accompany` it. Raises UserError where a part cannot be had (a pretrained model, a data file) or a
+    panel does not apply; nothing is written then.
     """
-    import torch
 
     there = store.record(cell.key)
     if there is not None:
         missing = [panel for panel in panels if not store.has_panel(cell.key, panel_key(panel))]
-        look_again(cell, there, store, missing, device=device, progress=progress)
+        look_again(
+            cell,
+            there,
+            store,
+            missing,
+            device=device,
+            progress=progress,
+            checkpoint_minutes=checkpoint_minutes,
+            ranks=ranks,
+        )
         return there
-    start = time.perf_counter()
+    checkpoints = _checkpoints(cell, store, checkpoint_minutes, device, ranks)
     cost_metrics.reset_peak(device)
-    training = cell.training
-    provenance_of_run = _circumstances(device, training.precision, training.attention, torch.get_num_threads())
+    made_with = {**_circumstances_of(cell, device), **ranks.provenance()}
     looked = 0.0
     try:
-        run = trained(cell, panels, store.root, device=device, progress=progress, notes=notes)
+        run = trained(
+            cell,
+            panels,
+            store.root,
+            device=device,
+            progress=progress,
+            notes=notes,
+            checkpoints=checkpoints,
+            ranks=ranks,
+        )
         made = _measured(cell, run, device)
         looked = sum(run.watch.seconds.values())
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        reason = {"reason": str(error).splitlines()[0][:300]}
-        made = _Made("out_of_memory", {}, reason, {}, {}, {}, _unseen(panels, "the run ran out of memory"), {})
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        made = _ran_out(error, panels)
+    return _recorded(cell, store, made, checkpoints, looked, contended=contended, made_with=made_with)
+
+
+def _ran_out(error: BaseException, panels: Sequence[Any]) -> _Made:
+    reason = {"reason": (str(error).splitlines() or [type(error).__name__])[0][:300]}
+    return _Made("out_of_memory", {}, reason, {}, {}, {}, _unseen(panels, "the run ran out of memory"), {})
+
+
+def _recorded(
+    cell: CellSpec,
+    store: Store,
+    made: _Made,
+    checkpoints: Checkpoints,
+    looked: float,
+    *,
+    contended: bool,
+    made_with: Mapping[str, Any],
+) -> Record:
+    """Writes what was made; `looked` are the seconds that panels took, `made_with` is the provenance of the run."""
     record = Record(
         key=cell.key,
         cell=cell.dump(),
@@ -78,17 +121,20 @@ def run_cell(
         optimizer=made.optimizer,
         measured={
             **made.measured,
-            "total_seconds": time.perf_counter() - start - looked,
+            "total_seconds": checkpoints.seconds - looked,
+            **({"resumed": checkpoints.resumed} if checkpoints.resumed else {}),
             "contended": contended,
-            "provenance": {**provenance_of_run, "date": datetime.now(UTC).date().isoformat()},
+            "provenance": {**made_with, "date": datetime.now(UTC).date().isoformat()},
         },
     )
 
     def attach(folder: Path) -> None:
         made.attach(folder)
-        written(folder / PANELS, cell.key, made.findings, made.panel_seconds, provenance_of_run)
+        written(folder / PANELS, cell.key, made.findings, made.panel_seconds, made_with)
 
     store.write(record, attach)
+    if store.has(cell.key):  # A store may leave out what is to be tried elsewhere.
+        checkpoints.remove()
     return record
 
 
@@ -100,6 +146,8 @@ def look_again(
     *,
     device: str = "cpu",
     progress: Progress | None = None,
+    checkpoint_minutes: float = 0.0,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Adds what further panels find to a record that is there.
 
@@ -109,31 +157,64 @@ def look_again(
     """
     if not panels:
         return
-    import torch
-
-    training = cell.training
-    weights = store.folder(cell.key) / WEIGHTS
     seconds: Mapping[str, float] = {}
     if record.outcome != "completed":
         found = _unseen(panels, f"the run ended as {record.outcome}")
-    elif weights.is_file() and not any(panel.along_training for panel in panels):
+    elif not has_to_train(cell, record, store, panels):
         model = built(cell, device)
-        _load(model, weights)
+        _load(model, store.folder(cell.key) / WEIGHTS)
         watch = Watch(Subject(cell, cell.task.build(), model, store.root, device), nullcontext)
         watch.start(panels)
         found, seconds = watch.finish(), watch.seconds
     else:
-        run = trained(cell, panels, store.root, device=device, progress=progress)
+        checkpoints = _checkpoints(cell, store, checkpoint_minutes, device, ranks)
+        run = trained(cell, panels, store.root, device=device, progress=progress, checkpoints=checkpoints, ranks=ranks)
         final = _final_loss(run.history).get("final_loss")
         if final != record.result["final_loss"]:
+            checkpoints.remove()  # Whatever they are of, it is not the run that was recorded.
             raise UserError(
                 f"the run {cell.key} could not be repeated for {', '.join(panel.kind for panel in panels)}: its final "
-                f"loss is {final}, recorded is {record.result['final_loss']} (other versions, threads or machine?); "
-                f"delete {store.folder(cell.key)} to run it anew with its panels"
+                f"loss is {final}, recorded is {record.result['final_loss']} (other versions, threads, ranks or "
+                f"machine?); delete {store.folder(cell.key)} to run it anew with its panels"
             )
         found, seconds = run.watch.finish(), run.watch.seconds
-    made = _circumstances(device, training.precision, training.attention, torch.get_num_threads())
+    made = _circumstances_of(cell, device)
     written(store.folder(cell.key) / PANELS, cell.key, found, seconds, made)
+    remove_checkpoints(store.root, cell.key)
+
+
+def accompany(cell: CellSpec, store: Store, panels: Sequence[Any], *, device: str, ranks: Ranks) -> None:
+    """The part of every rank but the first in `run_cell` and, where it has to train, in `look_again`: it trains, and
+    writes nothing, unless it runs out of memory: then no other rank can say so. Raises what ended it. The arguments are
+    those of the first rank."""
+
+    checkpoints = _checkpoints(cell, store, 0.0, device, ranks)
+    made_with = {**_circumstances_of(cell, device), **ranks.provenance()}
+    try:
+        trained(cell, panels, store.root, device=device, progress=None, checkpoints=checkpoints, ranks=ranks)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        made = _ran_out(error, panels)
+        _recorded(cell, store, made, checkpoints, 0.0, contended=False, made_with=made_with)
+        raise
+
+
+def has_to_train(cell: CellSpec, record: Record, store: Store, panels: Sequence[Any]) -> bool:
+    """Whether `look_again` has to repeat the run: no weights were kept, or a panel looks along training."""
+    kept = (store.folder(cell.key) / WEIGHTS).is_file()
+    return record.outcome == "completed" and (not kept or any(panel.along_training for panel in panels))
+
+
+def _checkpoints(cell: CellSpec, store: Store, minutes: float, device: str, ranks: Ranks) -> Checkpoints:
+    made = {**circumstances(device, PROTOCOL_REVISION), **ranks.provenance()}
+    return Checkpoints(store.root, cell.key, cell.training.steps, minutes, made, device)
+
+
+def _circumstances_of(cell: CellSpec, device: str) -> dict[str, Any]:
+    import torch
+
+    return _circumstances(device, cell.training.precision, cell.training.attention, torch.get_num_threads())
 
 
 @lru_cache(maxsize=32)
@@ -177,7 +258,8 @@ class _Made:
 def _measured(cell: CellSpec, run: Run, device: str) -> _Made:
     training, history, price = cell.training, run.history, run.price
     examples = run.task.test if training.evaluate == "test" else run.task.validation
-    outcome, result, files = _evaluated(run, examples, training.micro_batch)
+    with deterministic(training.deterministic):
+        outcome, result, files = _evaluated(run, examples, training.micro_batch)
     result |= run.before
     work = cost.Work.of(run.prepared, run.batches.rows_seen())
     flops = cost.training_flops(cell.model.dimensions(), cell.optimizer, work, steps=len(history.losses))
@@ -187,7 +269,8 @@ def _measured(cell: CellSpec, run: Run, device: str) -> _Made:
     if cell.model.is_small:
         # The weights that were evaluated: the averages, for rules that average.
         with run.optimizer.rule.evaluating():
-            files[WEIGHTS] = {name: p.detach().cpu().clone() for name, p in run.model.module.named_parameters()}
+            learned = {name: p for name, p in run.model.module.named_parameters() if p.requires_grad}
+            files[WEIGHTS] = {name: p.detach().cpu().clone() for name, p in learned.items()}
     measured = {
         **cost_metrics.timed(history, peak_bytes=run.peak_bytes),
         "probe_seconds": price.probe_seconds,
@@ -205,7 +288,8 @@ def _load(model: LanguageModel, weights: Path) -> None:
     kept = load_file(weights)
     with torch.no_grad():
         for name, p in model.module.named_parameters():
-            p.copy_(kept[name])
+            if p.requires_grad:  # Frozen weights are the base's, and were not kept.
+                p.copy_(kept[name])
 
 
 def _evaluated(run: Run, examples: Sequence[Example], micro_batch: int) -> tuple[str, dict[str, float], dict[str, Any]]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import platform
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +30,8 @@ WEIGHTS = "weights.safetensors"
 PANELS, PANEL = "panels", "panel.json"
 RUN_AGAIN = "delete its folder to run the cell again"
 LOOK_AGAIN = "delete its folder to have it look again"
+ABANDONED_SECONDS = 24 * 3600.0
+"""After which a temporary folder of another machine is taken to be left over."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,9 @@ class Store:
             content = json.loads(text)
         except FileNotFoundError:
             return None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); {RUN_AGAIN}") from error
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: damaged record ({error}); {RUN_AGAIN}") from error
         found = record_of(content, str(path), folder=path.parent, remedy=f"; {RUN_AGAIN}")
         seal.check(path, text, RUN_AGAIN)
@@ -125,7 +133,9 @@ class Store:
                 raise TypeError("no result")
         except FileNotFoundError:
             return None
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: damaged panel ({error}); {LOOK_AGAIN}") from error
         seal.check(path, text, LOOK_AGAIN)
         if content.get("cell", key) != key:
@@ -140,7 +150,8 @@ class Store:
     def write(self, record: Record, attachments: Callable[[Path], None]) -> Path:
         """Writes the record and whatever `attachments(folder)` writes beside it; all of it appears at once.
 
-        Where another process was faster with the same key, its record stays and this one is dropped.
+        Where another process was faster with the same key, its record stays and this one is dropped. Raises UserError
+        where a folder without a record is in its place.
         """
         target = self.folder(record.key)
 
@@ -149,7 +160,16 @@ class Store:
             text = json.dumps(record.content(), indent=1, sort_keys=True, allow_nan=False)
             (folder / RECORD).write_text(text + "\n", encoding="utf-8")
 
-        return write_whole(target, fill)
+        write_whole(target, fill)
+        self.check_place(record.key)
+        return target
+
+    def check_place(self, key: str) -> None:
+        """Raises UserError where the place of the record of `key` is taken by something else: what is left of a copy
+        that broke off, or of a record whose file was deleted. It would be in the way of a new one."""
+        folder = self.folder(key)
+        if os.path.lexists(folder) and not self.has(key) and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UserError(f"{folder}: has no {RECORD}; {RUN_AGAIN}")
 
 
 def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
@@ -158,7 +178,7 @@ def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
     Records and findings of panels are sealed. Where `target` exists already, it stays as it is.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.parent / f".{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    temporary = temporary_for(target)
     temporary.mkdir()
     try:
         fill(temporary)
@@ -180,6 +200,16 @@ def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
     return target
 
 
+def temporary_for(target: Path) -> Path:
+    """A name beside `target` that says which process on which machine writes there: see `is_leftover`."""
+    return target.parent / f".{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}{_machine()}.tmp"
+
+
+@cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -196,6 +226,9 @@ def record_of(content: Any, where: str, *, folder: Path, remedy: str = "") -> Re
         raise UserError(f"{where}: damaged record (no {', '.join(missing)}){remedy}")
     if content.get("schema") != SCHEMA:
         raise UserError(f"{where}: record of schema {content.get('schema')}; this version reads schema {SCHEMA}")
+    wrong = [name for name in names if not isinstance(content[name], str if name in ("key", "outcome") else dict)]
+    if wrong:
+        raise UserError(f"{where}: damaged record (bad {', '.join(wrong)}){remedy}")
     return Record(**{name: content[name] for name in names}, path=folder)
 
 
@@ -207,9 +240,18 @@ def remove_leftovers(root: Path) -> None:
 
 
 def is_leftover(folder: Path) -> bool:
-    """Whether this is a temporary folder of `write_whole`, and the process that was writing it is gone."""
-    parts = folder.name.rsplit("-", 2)
-    return len(parts) == 3 and not (parts[1].isdigit() and _is_alive(int(parts[1])))
+    """Whether this is a temporary folder of `write_whole`, and the process that was writing it is gone. Of a process on
+    another machine only the age of the folder tells."""
+    parts = folder.name.removesuffix(".tmp").rsplit("-", 2)
+    if len(parts) != 3:
+        return False
+    process, machine = parts[1], parts[2][8:]
+    if machine in ("", _machine()):
+        return not (process.isdigit() and _is_alive(int(process)))
+    try:
+        return time.time() - folder.stat().st_mtime > ABANDONED_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def _is_alive(process: int) -> bool:

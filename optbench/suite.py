@@ -22,7 +22,7 @@ from optbench.panels.specs import PRESETS as PANEL_PRESETS
 from optbench.panels.specs import PanelSpec
 from optbench.problems import Problems, check
 from optbench.steps import steps_of
-from optbench.suitefile import ContrastFields, Execution, Side, SuiteFields
+from optbench.suitefile import ContrastFields, Execution, Side, SuiteFields, of_checkpoint
 from optbench.yamlfile import Node, Place, placed, read
 
 if TYPE_CHECKING:
@@ -150,13 +150,17 @@ class Suite:
         ]
 
 
-def load_suite(path: Path | str, overrides: Path | str = "") -> Suite:
+def load_suite(path: Path | str, overrides: Path | str = "", checkpoint: str = "") -> Suite:
     """The suite in the file, with the overrides of another file on top of its own, if one is given.
+
+    With `checkpoint` (a directory, or an id on the hub) its models give way to that one, named as its directory is.
 
     Raises UserError with one line for each problem, all that can be told at once: `suites/x.yaml:12: optimizers[1].lrr
     is unknown; did you mean lr?`. Reads nothing but the files, and no data unless the budget depends on it.
     """
     root = read(path)
+    if checkpoint:
+        root = of_checkpoint(root, checkpoint)
     fields: SuiteFields = check(root, SuiteFields)
     problems = Problems()
     axes = {axis.name: entries(axis, root.value[axis.plural], problems) for axis in AXES.values()}

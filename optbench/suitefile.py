@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from optbench.overrides import OverrideFields
 from optbench.spec import Spec
+from optbench.yamlfile import Node, placed
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
@@ -16,10 +19,15 @@ Entries = Annotated[list[str | dict[str, Any]], Field(min_length=1)]
 
 
 class Execution(Spec):
-    """How cells are run at the same time: `workers` processes of `threads` threads each. Enters no key."""
+    """How cells are run at the same time: `workers` processes of `threads` threads each. Enters no key.
+
+    A cell that trains for longer writes a checkpoint every `checkpoint_minutes`, from which it goes on when it was
+    interrupted; 0 is never.
+    """
 
     workers: Count = 1
     threads: Count = 1
+    checkpoint_minutes: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 10.0
 
 
 class Side(Spec):
@@ -74,3 +82,18 @@ class SuiteFields(Spec):
 
 def _listed(axes: set[str]) -> str:
     return ", ".join(sorted(axes)) or "nothing"
+
+
+def of_checkpoint(root: Node, path: str) -> Node:
+    """The suite `root` with one model, the checkpoint at `path` (a directory, or an id on the hub), in place of its
+    own. It is named after the last part of the path; adapters that every model of the suite has, it has, too."""
+    models = root.value["models"]
+    # A directory by its own name, also where it is given as `.`; what has a meaning in patterns cannot stay in a name.
+    last = Path(path).expanduser().resolve().name if Path(path).exists() else Path(path).name
+    name = re.sub(r"[\s,=*?\[\]]", "-", last)
+    model = {"name": name, "kind": "pretrained", "path": path}
+    adapters = [item.value["lora"] for item in models.value if isinstance(item.value, dict) and "lora" in item.value]
+    if len(adapters) == len(models.value):
+        model["lora"] = adapters[0].plain()
+    given = placed([model], models.place)
+    return Node({**root.value, "models": given}, root.place, root.key)

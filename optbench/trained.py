@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optbench.cell import CellSpec
+from optbench.checkpointing import Checkpoints, Part, Weights
+from optbench.distributed.ranks import ALONE, Ranks
 from optbench.metrics import cost as cost_metrics
+from optbench.models.options import deterministic, with_options
 from optbench.noted import Noted, Notes
 from optbench.order import rows_of_batches
-from optbench.panels.base import Subject
+from optbench.panels.base import Subject, panel_key
 from optbench.panels.watch import Watch
-from optbench.rng import seed_torch, stream_seed
+from optbench.rng import TorchState, seed_torch, stream_seed
 from optbench.strategies.base import Plan, Trajectories
 from optbench.strategies.probe import ProbeRun
 from optbench.strategies.rewrites import Rewriting
 from optbench.tasks.base import Prepared, Task
-from optbench.tasks.grouping import PartCost, grouped, part_cost
+from optbench.tasks.grouping import Cut, PartCost, cut, part_cost
 from optbench.untrained import scores_before
 
 if TYPE_CHECKING:
@@ -75,44 +79,64 @@ def trained(
     device: str,
     progress: Progress | None,
     notes: Notes | None = None,
+    checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Trains as the cell says, the panels looking along; nothing is recorded. `root` is the folder of records, where
-    probes and new examples are kept; `notes` are told of each step. Raises UserError where a part cannot be had or a
-    panel does not apply."""
+    probes and new examples are kept; `notes` are told of each step. With `checkpoints` it goes on where an earlier
+    session was interrupted, and writes them. `ranks` are the processes that each have a share of every batch; the first
+    of them is watched. Raises UserError where a part cannot be had or a panel does not apply."""
     from optbench.models.roles import parameters_of
     from optbench.optim.schedules import schedule_of
-    from optbench.train import train
+    from optbench.train import History, train
 
     training, seed = cell.training, cell.seed
     task: Task = cell.task.build()
-    plan, price = _planned(cell, task, root, device)
+    ranks.check(cell)
+    minutes = 0.0 if checkpoints is None else checkpoints.minutes
+    plan, price = ranks.first(lambda: _planned(cell, task, root, device, minutes))
     model = built(cell, device)
-    before = scores_before(cell, task, model, root)
+    before = ranks.first(lambda: scores_before(cell, task, model, root))
     optimizer = cell.optimizer.build(parameters_of(model.module))
     watch = Watch(Subject(cell, task, model, root, device), optimizer.rule.evaluating)
-    watch.start(panels)
+    watch.start(panels if ranks.rank == 0 else ())
     cost_metrics.reset_peak(device)  # Probes that happened to run in this process are not this cell's memory.
     prepared = task.prepare(plan.examples, model)
     cost = part_cost(cell.model.dimensions(), device) if training.parts == "by_length" else None
-    batches = Batches(prepared, plan, training.batch_size, training.micro_batch, seed, cost)
+    batches = Batches(prepared, plan, training.batch_size, training.micro_batch, seed, cost, ranks.cut)
     seed_torch(stream_seed(seed, "dropout"))
-    watch.observe(0)
+    history = History()
+    if checkpoints is not None:
+        parts: dict[str, Part] = {"weights": Weights(model.module), "optimizer": optimizer, "watch": watch}
+        parts["random"] = TorchState(device)
+        along = [panel_key(panel) for panel in panels if panel.along_training]
+        batches.skip(checkpoints.resume(history, parts, panels=watch.seconds, needed=along))
+    ranks.compare(model.module, plan.repeats, np.array(history.steps))
+    if history.steps == 0:
+        watch.observe(0)
     schedule = training.schedule
     observers: list[Callable[[int], None]] = [watch.observe]
     if progress is not None:
         observers.append(lambda done: progress(done, training.steps))
     if notes is not None:
+        notes.resume(history)
         observers.append(notes.observe)
-    history = train(
-        model,
-        task.losses,
-        optimizer if notes is None else Noted(optimizer, notes),
-        iter(batches),
-        steps=training.steps,
-        schedule=schedule_of(schedule.kind, warmup=schedule.warmup, final=schedule.final, steps=training.steps),
-        observe_at=observed_steps(training.steps),
-        observers=observers,
-    )
+    if checkpoints is not None:
+        observers.append(checkpoints.observe)
+    with deterministic(training.deterministic):
+        train(
+            model,
+            task.losses,
+            optimizer if notes is None else Noted(optimizer, notes),
+            iter(batches),
+            oracle_of=ranks.oracle_for(cell, history),
+            steps=training.steps,
+            schedule=schedule_of(schedule.kind, warmup=schedule.warmup, final=schedule.final, steps=training.steps),
+            observe_at=observed_steps(training.steps),
+            observers=observers,
+            history=history,
+        )
+    ranks.agree(model.module)
     peak = max(watch.peak_bytes, cost_metrics.peak_bytes(device))
     return Run(task, plan, price, model, optimizer, prepared, batches, history, watch, before, peak)
 
@@ -123,7 +147,8 @@ def built(cell: CellSpec, device: str) -> LanguageModel:
     model: LanguageModel = cell.model.build(
         seed=stream_seed(cell.seed, "init"), device=device, precision=training.precision, attention=training.attention
     )
-    return model
+    found: LanguageModel = with_options(model, training)
+    return found
 
 
 @dataclass(frozen=True)
@@ -135,14 +160,14 @@ class Price:
     rewrite_seconds: float
 
 
-def _planned(cell: CellSpec, task: Task, root: Path, device: str) -> tuple[Plan, Price]:
+def _planned(cell: CellSpec, task: Task, root: Path, device: str, minutes: float) -> tuple[Plan, Price]:
     """The plan and its price; what a control borrows is not charged to it."""
     used: list[Trajectories] = []
 
     def probe() -> Trajectories:
         run = probe_of(cell)
         assert run is not None, "a strategy that probes has a probe in its spec"
-        used.append(run.run(task, root, device=device))
+        used.append(run.run(task, root, device=device, checkpoint_minutes=minutes))
         return used[-1]
 
     rewrite = Rewriting(task, cell.task.identity(), root)
@@ -163,18 +188,20 @@ class Batches:
         micro_batch: int,
         seed: int,
         cost: PartCost | None = None,
+        cut: Cut = cut,
     ) -> None:
-        self._prepared, self._micro_batch, self._cost = prepared, micro_batch, cost
+        self._prepared, self._micro_batch, self._cost, self._cut = prepared, micro_batch, cost, cut
         self._rows = rows_of_batches(plan.repeats, batch_size, seed=seed)
         self._seen: list[np.ndarray] = []
+
+    def skip(self, steps: int) -> None:
+        """Passes over the batches of this many steps: they were seen in an earlier session."""
+        self._seen += itertools.islice(self._rows, steps)
 
     def __iter__(self) -> Iterator[Any]:
         for rows in self._rows:
             self._seen.append(rows)
-            if self._cost is None:
-                yield self._prepared.batch(rows, micro_batch=self._micro_batch)
-            else:
-                yield grouped(self._prepared, rows, self._cost, micro_batch=self._micro_batch)
+            yield self._cut(self._prepared, rows, self._cost, micro_batch=self._micro_batch)
 
     def rows_seen(self) -> np.ndarray:
         """The rows of all batches so far, as often as they were seen."""

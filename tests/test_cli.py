@@ -15,8 +15,8 @@ import pytest
 import optbench
 import optbench.commands.run
 from optbench.cli import main
+from optbench.executors.events import Event, Summary
 from optbench.executors.jobs import Job
-from optbench.executors.local import Event, Summary
 from optbench.store import Record, Store
 from optbench.suite import load_suite
 from optbench.yamlfile import read
@@ -172,7 +172,9 @@ class Executor:
         self.failing, self.interrupt = failing, interrupt
         self.calls: list[dict[str, Any]] = []
 
-    def __call__(self, cells: Any, results: Path, *, workers: int, threads: int, on_event: Any) -> Summary:
+    def __call__(
+        self, cells: Any, results: Path, *, workers: int, threads: int, on_event: Any, checkpoint_minutes: float
+    ) -> Summary:
         self.calls.append({"workers": workers, "threads": threads, "cells": len(cells)})
         summary = Summary(total=len(cells), already=0)
         for cell in cells:

@@ -24,6 +24,8 @@ LOADS_TORCH = {
     "optbench.curvature.spectrum",
     "optbench.curvature.split",
     "optbench.curvature.vectors",
+    "optbench.distributed.oracle",
+    "optbench.distributed.sharing",
     "optbench.oracle",
     "optbench.shifts",
     "optbench.train",
@@ -49,6 +51,13 @@ LOADS_TORCH = {
     "optbench.profiling.stepping",
     "optbench.runner",
     "optbench.trained",
+    "optbench.trainers.batches",
+    "optbench.trainers.checks",
+    "optbench.trainers.engine",
+    "optbench.trainers.mixin",
+    "optbench.trainers.recorder",
+    "optbench.trainers.sft",
+    "optbench.trainers.trainer",
 }
 """The modules that are imported only where something is trained; all others load without torch."""
 
@@ -210,3 +219,9 @@ def test_commands_that_only_read_never_load_torch(words, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_suites_know_nothing_of_files_that_are_reweighted():
+    users = {name for name in MODULES if any(found.startswith("optbench.reweighting") for found in ours(name))}
+    commands = {"optbench.commands.upsample", "optbench.commands.augment"}
+    assert users <= {*below("reweighting"), "optbench", "optbench.verbs.data", *commands}

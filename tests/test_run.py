@@ -161,13 +161,25 @@ def alive(pid):
 
 
 CRASHING = """
-import os, signal, torch
+import errno, os, signal, torch
+from pathlib import Path
+import optbench.store
 class Raises(torch.optim.SGD):
     def step(self, closure=None):
         raise RuntimeError("on purpose")
 class Dies(torch.optim.SGD):
     def step(self, closure=None):
+        with open(Path(__file__).with_name("died"), "a") as file:
+            file.write("x")
         os.kill(os.getpid(), signal.SIGKILL)
+class Full(torch.optim.SGD):
+    def step(self, closure=None):
+        def full(path):
+            optbench.store._flush = flush
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        optbench.store._flush = full
+        return super().step(closure)
+flush = optbench.store._flush
 """
 
 
@@ -175,7 +187,8 @@ def test_a_crash_leaves_no_record_and_a_log_and_the_other_cells_go_on(tmp_path):
     (tmp_path / "bad.py").write_text(CRASHING)
     text = SMALL.replace("[uniform, upsample, augment, random_upsample, random_augment]", "[uniform]")
     bad = [
-        f"{{name: {n}, rule: {{kind: torch, target: '{tmp_path}/bad.py:{n}', lr: 0.1}}}}" for n in ("Raises", "Dies")
+        f"{{name: {n}, rule: {{kind: torch, target: '{tmp_path}/bad.py:{n}', lr: 0.1}}}}"
+        for n in ("Raises", "Dies", "Full")
     ]
     text = text.replace("[adamw, ", f"[{', '.join(bad)}, adamw, ")
     suite = tmp_path / "suite.yaml"
@@ -187,14 +200,21 @@ def test_a_crash_leaves_no_record_and_a_log_and_the_other_cells_go_on(tmp_path):
     assert {name: store.has(cell.key) for name, cell in cells.items()} == {
         "Raises": False,
         "Dies": False,
+        "Full": False,
         "adamw": True,
         "muon-fsam": True,
     }
     log = tmp_path / "r" / "logs" / f"{cells['Raises'].key}.log"
     assert "on purpose" in log.read_text()
     assert str(log) in done.stderr
-    assert "exit code -9" in done.stderr
+    dead = "the worker process died (exit code -9: killed by signal 9, possibly out of memory)"
+    assert f"seed 0: {dead}; again on a fresh worker\n" in done.stderr
+    assert f"seed 0: FAILED: {dead}, 2 times (log: " in done.stderr
+    assert (tmp_path / "died").read_text() == "xx"
+    assert "seed 0: FAILED: the results folder cannot be written to: No space left on device (log: " in done.stderr
+    assert "3 failed; the same command again tries them once more" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "r").glob("**/.*.tmp"))
 
 
 def test_divergence_is_a_recorded_outcome(tmp_path):

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from optbench.commands.tables import duration
+from optbench.executors.events import failure
 
 if TYPE_CHECKING:
-    from optbench.executors.local import Event
+    from optbench.executors.events import Event
 
 View = Callable[["Event"], None]
 
@@ -34,6 +35,8 @@ class _Lines:
         self._start = time.monotonic()
 
     def __call__(self, event: Event) -> None:
+        if aside := _aside(event):
+            print(aside, file=sys.stderr)
         said = _said(event)
         if not said:
             return
@@ -66,10 +69,13 @@ def _bars(total: int, already: int) -> Iterator[View]:
                 running[key] = bars.add_task(escape(event.job.name), total=event.job.steps or None, rest="steps")
             elif event.kind == "progress":
                 bars.update(running[key], completed=event.done, total=event.total)
+            if aside := _aside(event):
+                bars.console.print(escape(aside))
             said = _said(event)
+            if key in running and (said or event.kind == "retried"):
+                bars.remove_task(running.pop(key))
             if not said:
                 return
-            bars.remove_task(running.pop(key))
             if event.kind == "failed" or event.outcome in ("diverged", "out_of_memory"):
                 bars.console.print(f"{escape(event.job.name)}: {escape(said)}")
             if event.job.kind != "probe":
@@ -81,12 +87,22 @@ def _bars(total: int, already: int) -> Iterator[View]:
         yield view
 
 
+def _aside(event: Event) -> str:
+    """What is worth a line though the job goes on."""
+    if event.kind == "retried":
+        return f"{event.job.name}: {event.reason}"
+    if event.kind == "waiting":
+        return f"nothing is left but {event.total} that another run into this folder has begun; waiting for it"
+    return ""
+
+
 def _said(event: Event) -> str:
     """How the job ended; empty while it goes on."""
     if event.kind == "failed":
-        return f"FAILED: {event.reason} (log: {event.log})"
-    if event.kind != "done":
+        return f"FAILED: {failure(event.reason, event.log)}"
+    if event.kind not in ("done", "shared"):
         return ""
+    by = " (by another run into this folder)" if event.kind == "shared" else ""
     if event.job.kind == "panels":
-        return "panels added, the record stays as it is"
-    return "done" if event.job.kind == "probe" else event.outcome
+        return f"panels added, the record stays as it is{by}"
+    return ("done" if event.job.kind == "probe" else event.outcome) + by

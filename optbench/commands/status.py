@@ -1,10 +1,11 @@
-"""`status`: how far a suite has come."""
+"""`status`: how far a suite has come, and how far cells got that were interrupted."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+from optbench.checkpoint import progress_of
 from optbench.commands.tables import table
 from optbench.store import Store
 from optbench.suite import Arm, Suite
@@ -16,8 +17,13 @@ MISSING, PANELS_MISSING = "missing", "panels_missing"
 def status(suite: Suite, store: Store) -> dict[str, Any]:
     """Cells by what became of them, for the suite and for each arm."""
     found: dict[int, tuple[Arm, Counter[str]]] = {}
+    unfinished = []
     for cell in suite.cells():
         record = store.record(cell.key)
+        kept = progress_of(store.root, cell.key) if record is None else None
+        if kept is not None:
+            name = {"arm": cell.arm.name, "seed": cell.seed, "key": cell.key}
+            unfinished.append({**name, "steps_done": kept.step, "steps": kept.steps})
         outcomes = found.setdefault(id(cell.arm), (cell.arm, Counter()))[1]
         lacking = PANELS_MISSING if cell.missing_panels(store) else ""
         outcomes[MISSING if record is None else lacking or record.outcome] += 1
@@ -25,6 +31,7 @@ def status(suite: Suite, store: Store) -> dict[str, Any]:
     return {
         "suite": suite.name,
         **_counted(totals),
+        "unfinished": unfinished,
         "arms": [{**arm.described(), **_counted(outcomes)} for arm, outcomes in found.values()],
     }
 
@@ -38,7 +45,12 @@ def status_text(content: dict[str, Any]) -> str:
         for arm in content["arms"]
     ]
     parts = ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in sorted(content["outcomes"].items()))
-    return f"{table(header, rows)}\n\n{content['suite']}: {content['done']} of {content['cells']} cells done ({parts})"
+    lines = [f"{content['suite']}: {content['done']} of {content['cells']} cells done ({parts})"]
+    lines += [
+        f"  {cell['arm']} seed {cell['seed']}: {cell['steps_done']} of {cell['steps']} steps are in a checkpoint"
+        for cell in content["unfinished"]
+    ]
+    return f"{table(header, rows)}\n\n" + "\n".join(lines)
 
 
 def _counted(outcomes: Counter[str]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from optbench.tracking.boundary import Boundary
 from optbench.tracking.target import Mode, Target, target_of
 
 if TYPE_CHECKING:
-    from optbench.executors.local import Event
+    from optbench.executors.events import Event
     from optbench.store import Store
     from optbench.suite import Suite
     from optbench.tracking.live import Tracked

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from optbench.cell import CellSpec
+from optbench.errors import UserError
+from optbench.panels.base import panel_key
 from optbench.store import Store
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def jobs_for(cells: Sequence[Cell], store: Store) -> list[Job]:
         panels = cell.missing_panels(store)
         after = []
         for probe, panel in _probes(cell.spec, panels, recorded=recorded):
-            if probe.cached(store.root) is None:
+            if not _is_there(probe, store):
                 given = () if panel is None else (panel.dump(),)
                 job = Job("probe", probe.key, f"probe {arm.model}/{arm.task}", content, steps=0, panels=given)
                 probes.setdefault(probe.key, job)
@@ -79,6 +81,28 @@ def _probes(cell: CellSpec, panels: Sequence[Any], *, recorded: bool) -> Iterato
             yield yardstick, panel
 
 
+def _is_there(probe: ProbeRun, store: Store) -> bool:
+    """Whether the probe was run before. Raises UserError, naming its folder, for one that cannot be read."""
+    try:
+        return probe.cached(store.root) is not None
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        folder = probe.folder(store.root)
+        raise UserError(f"{folder}: damaged probe ({error}); delete it to run the probe again") from error
+
+
+def is_done(job: Job, store: Store) -> bool:
+    """Whether what the job is for is in the store."""
+    if job.kind == "probe":
+        return _is_there(probe_of_job(job), store)
+    return store.has(job.key) and all(store.has_panel(job.key, panel_key(panel)) for panel in panels_of(job))
+
+
+def outcome_of(job: Job, store: Store) -> str:
+    """How the cell of a job that is done ended; a probe's outcome is `probe`."""
+    record = None if job.kind == "probe" else store.record(job.key)
+    return "probe" if record is None else record.outcome
+
+
 def cell_of(job: Job) -> CellSpec:
     """The spec of the job's cell."""
     return CellSpec.model_validate(job.spec)
@@ -91,6 +115,11 @@ def panels_of(job: Job) -> list[Any]:
     from optbench.panels.specs import PanelSpec
 
     return [TypeAdapter(PanelSpec).validate_python(content) for content in job.panels]
+
+
+def probes_of(job: Job) -> list[ProbeRun]:
+    """The probes that the job reads."""
+    return [probe for probe, _ in _probes(cell_of(job), panels_of(job), recorded=job.kind == "panels")]
 
 
 def probe_of_job(job: Job) -> ProbeRun:

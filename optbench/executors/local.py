@@ -1,20 +1,23 @@
-"""Cells in processes of this machine: probes first, a crash costs one cell, Ctrl-C only the cells that are running."""
+"""Cells in processes of this machine: a crash costs one cell, Ctrl-C only the cells that are running."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from optbench.executors.jobs import Job, jobs_for
+from optbench.executors.attempts import death
+from optbench.executors.devices import devices_of, visible_gpus
+from optbench.executors.dispatch import Message, OnEvent, Worker, run_jobs
+from optbench.executors.events import Summary
+from optbench.executors.jobs import Job
 from optbench.executors.worker import work
-from optbench.store import Store, remove_leftovers
 
 if TYPE_CHECKING:
     from optbench.suite import Cell
@@ -23,45 +26,8 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 10.0
 """For an idle worker to end by itself."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a job: `started`, `progress` (steps done of total), `done` (with its outcome),
-    `failed` (with a one-line reason and the log file), or `untracked`: it goes on, but W&B failed for this reason, and
-    no further cell is tracked."""
-
-    kind: str
-    job: Job
-    done: int = 0
-    total: int = 0
-    outcome: str = ""
-    reason: str = ""
-    log: Path = Path()
-
-
-@dataclass
-class Summary:
-    """What became of the cells. `failed` maps the names of cells without a record, or without the findings of a panel,
-    to a reason and a log file."""
-
-    total: int
-    already: int
-    outcomes: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, tuple[str, Path]] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every cell has a record, and what its panels found."""
-        return not self.failed
-
-
-@dataclass
-class _Worker:
-    process: BaseProcess
-    connection: Connection
-    job: Job | None = None
-    ready: bool = False
+STARTS = 2
+"""Processes in a row that may die without having ended a job, before a worker is given up."""
 
 
 def execute(
@@ -71,122 +37,84 @@ def execute(
     workers: int,
     threads: int,
     device: str = "auto",
-    on_event: Callable[[Event], None] = lambda event: None,
+    on_event: OnEvent = lambda event: None,
     tracked: Mapping[str, Tracked] = MappingProxyType({}),
+    checkpoint_minutes: float = 0.0,
 ) -> Summary:
     """Runs every cell that has no record or lacks what a panel finds, `workers` at a time with `threads` threads each.
 
-    The number of workers changes no number, the number of threads may (sums are split differently). `tracked` says, by
-    the keys of cells, which ones are shown to W&B while they train.
+    The number of workers changes no number, the number of threads may (sums are split differently). On a machine with
+    GPUs the workers take them in turn. A cell writes a checkpoint after every `checkpoint_minutes` of work, 0 for
+    never. See `run_jobs` for the rest.
     """
-    store = Store(results)
-    remove_leftovers(store.root)
-    jobs = jobs_for(cells, store)
-    by_key = {cell.key: cell for cell in cells}
-    summary = Summary(total=len(by_key), already=sum(cell.is_done(store) for cell in by_key.values()))
-    if jobs:
-        pool = _Pool(
-            min(workers, len(jobs)), results=str(results), threads=threads, device=device, patient=bool(tracked)
+
+    def pool(jobs: int) -> ProcessPool:
+        devices = devices_of(min(workers, jobs), visible_gpus(), device)
+        return ProcessPool(
+            devices,
+            results=str(results),
+            threads=threads,
+            patient=bool(tracked),
+            checkpoint_minutes=checkpoint_minutes,
         )
-        try:
-            _drive(pool, jobs, store, summary, on_event, dict(tracked))
-        finally:
-            pool.close()
-    return summary
+
+    return run_jobs(cells, results, pool, on_event=on_event, tracked=tracked)
 
 
-def _drive(
-    pool: _Pool,
-    jobs: list[Job],
-    store: Store,
-    summary: Summary,
-    on_event: Callable[[Event], None],
-    tracked: dict[str, Tracked],
-) -> None:
-    waiting = list(jobs)
-    pending_probes = {job.key for job in jobs if job.kind == "probe"}
-    while waiting or pool.busy:
-        for worker in pool.idle:
-            job = next((job for job in waiting if pending_probes.isdisjoint(job.after)), None)
-            if job is None:
-                break
-            waiting.remove(job)
-            of_job = tracked.get(job.key) if job.kind == "cell" else None
-            pool.give(worker, job, contended=len(pool.workers) > 1, tracked=of_job)
-            on_event(Event("started", job, total=job.steps))
-        for worker, message in pool.messages():
-            job = worker.job
-            if message["event"] == "ready" or job is None:
-                continue
-            if message["event"] == "progress":
-                on_event(Event("progress", job, done=message["done"], total=message["total"]))
-                continue
-            if message["event"] == "untracked":
-                tracked.clear()
-                on_event(Event("untracked", job, reason=message["reason"]))
-                continue
-            worker.job = None
-            pending_probes.discard(job.key)
-            if message["event"] == "done":
-                if job.kind != "probe":
-                    summary.outcomes[message["outcome"]] = summary.outcomes.get(message["outcome"], 0) + 1
-                on_event(Event("done", job, outcome=message["outcome"]))
-                continue
-            log = _write_log(store.root, job, message["trace"])
-            if job.kind != "probe":
-                summary.failed[job.name] = (message["reason"], log)
-            # A cell whose probe failed runs it again and fails with the same reason, under its own name.
-            on_event(Event("failed", job, reason=message["reason"], log=log))
+@dataclass
+class _Process(Worker):
+    process: BaseProcess = field(kw_only=True)
+    connection: Connection = field(kw_only=True)
+    starts: int = field(kw_only=True, default=1)
+    """Processes at this place since one ended a job."""
+    broken: str = field(kw_only=True, default="")
+    """Why it could not start, if it said so."""
 
 
-class _Pool:
-    """Worker processes; one that dies is replaced, and its job counts as failed."""
+class ProcessPool:
+    """A worker process on each of the devices: see `dispatch.Pool`."""
 
-    def __init__(self, size: int, *, results: str, threads: int, device: str, patient: bool) -> None:
+    deaths = 1
+
+    def __init__(
+        self, devices: Sequence[str], *, results: str, threads: int, patient: bool, checkpoint_minutes: float
+    ) -> None:
         """`patient`: workers without a job are left to end by themselves, for wandb then takes its files with it."""
         self._patient = patient
         self._context = multiprocessing.get_context("spawn")
-        self._arguments = {"results": results, "threads": threads, "device": device}
-        self.workers = [self._start(index) for index in range(size)]
+        self._arguments = {"results": results, "threads": threads, "checkpoint_minutes": checkpoint_minutes}
+        self.workers = [self._start(device) for device in devices]
+        self.lost = ""
 
-    @property
-    def busy(self) -> bool:
-        return any(worker.job is not None for worker in self.workers)
-
-    @property
-    def idle(self) -> list[_Worker]:
-        return [worker for worker in self.workers if worker.ready and worker.job is None]
-
-    def give(self, worker: _Worker, job: Job, *, contended: bool, tracked: Tracked | None) -> None:
-        worker.job = job
+    def give(self, worker: _Process, job: Job, *, contended: bool, last: bool, tracked: Tracked | None) -> None:
+        """See `dispatch.Pool`."""
         try:
-            worker.connection.send({"job": asdict(job), "contended": contended, "tracked": tracked})
+            worker.connection.send({"job": asdict(job), "contended": contended, "last": last, "tracked": tracked})
         except BrokenPipeError:
             return  # The worker has just died; `messages` finds that out and says so.
 
-    def messages(self) -> list[tuple[_Worker, dict[str, Any]]]:
-        """Waits for a word from any worker; a dead one says `failed` once and is replaced."""
-        found: list[tuple[_Worker, dict[str, Any]]] = []
-        for connection in wait([worker.connection for worker in self.workers]):
-            index = next(i for i, worker in enumerate(self.workers) if worker.connection is connection)
-            worker = self.workers[index]
+    def messages(self, timeout: float | None) -> list[tuple[Worker, Message]]:
+        """See `dispatch.Pool`."""
+        found: list[tuple[Worker, Message]] = []
+        for connection in wait([worker.connection for worker in self.workers], timeout):
+            worker = next(worker for worker in self.workers if worker.connection is connection)
             try:
-                message = worker.connection.recv()
+                message: Message = worker.connection.recv()
             except (EOFError, ConnectionResetError):
-                worker.process.join()
-                reason = f"the worker process died (exit code {worker.process.exitcode})"
-                if not worker.ready:
-                    raise RuntimeError(f"{reason} before its first job") from None
-                found.append((worker, {"event": "failed", "reason": reason, "trace": reason + "\n"}))
-                self.workers[index] = self._start(index)
+                found.append((worker, self._replaced(worker)))
+                continue
+            if message["event"] == "broken":
+                worker.broken = message["reason"]
                 continue
             worker.ready = True
+            if message["event"] in ("done", "failed", "memory"):
+                worker.starts = 1
             found.append((worker, message))
         return found
 
     def close(self) -> None:
-        """Ends all workers, whatever they are doing."""
-        if self._patient and not self.busy:
+        """See `dispatch.Pool`."""
+        if self._patient and not any(worker.attempt is not None for worker in self.workers):
             for worker in self.workers:
                 worker.connection.close()
             for worker in self.workers:
@@ -197,9 +125,23 @@ class _Pool:
             worker.process.join()
             worker.connection.close()
 
-    def _start(self, index: int) -> _Worker:
+    def _replaced(self, worker: _Process) -> Message:
+        """A dead worker's last message. Another process takes its place, on the same device, unless too many have died
+        there."""
+        worker.process.join()
+        worker.connection.close()
+        message = death(worker.process.exitcode)
+        place = self.workers.index(worker)
+        if worker.starts < STARTS or worker.attempt is not None:
+            self.workers[place] = self._start(worker.device, starts=worker.starts + (worker.attempt is None))
+        else:
+            del self.workers[place]
+            self.lost = worker.broken or f"{message['reason']} without a job, and so did the next one"
+        return message
+
+    def _start(self, device: str, *, starts: int = 1) -> _Process:
         ours, theirs = self._context.Pipe()
-        arguments = {**self._arguments, "index": index}
+        arguments = {**self._arguments, "device": device}
         # Thread pools read this when torch is imported, which is before the worker's own first line. Threads that wait
         # asleep leave the cores to the other workers.
         wanted = {"OMP_NUM_THREADS": str(self._arguments["threads"]), "OMP_WAIT_POLICY": "PASSIVE"}
@@ -215,11 +157,4 @@ class _Pool:
                 else:
                     os.environ[name] = value
         theirs.close()
-        return _Worker(process, ours)
-
-
-def _write_log(root: Path, job: Job, trace: str) -> Path:
-    path = root / "logs" / f"{job.key}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{job.kind} {job.name}\n\n{trace}", encoding="utf-8")
-    return path
+        return _Process(device, process=process, connection=ours)

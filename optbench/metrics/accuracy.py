@@ -20,7 +20,11 @@ def answers(model: LanguageModel, task: Task, examples: Sequence[Example]) -> tu
 
     Beside them the table of questions that they were taken from.
     """
-    grades = task.answer(examples, model)
+    return graded(examples, task.answer(examples, model))
+
+
+def graded(examples: Sequence[Example], grades: Sequence[Grade]) -> tuple[dict[str, float], pd.DataFrame]:
+    """What `answers` returns, for texts that are graded already."""
     table = questions_table(examples, grades)
     result = {
         "questions": float(len(table)),
@@ -30,6 +34,26 @@ def answers(model: LanguageModel, task: Task, examples: Sequence[Example]) -> tu
     for source, own in table.groupby("source"):
         result[f"accuracy/{source}"] = float(own.correct.mean())
     return result, table
+
+
+def extracted(table: pd.DataFrame, read: Sequence[tuple[bool, bool] | None]) -> dict[str, float]:
+    """The verdicts of strict and flexible extraction as columns `strict` and `flexible` of the table, and their means,
+    over all questions that were read so and for each source.
+
+    `read` holds both verdicts for each row, and None for a question whose answer is no number, which then counts in
+    neither and has no verdict in the table. Where there is no other kind, the table stays as it is.
+    """
+    import pandas as pd
+
+    result: dict[str, float] = {}
+    rows = [row for row, verdicts in enumerate(read) if verdicts is not None]
+    for place, name in enumerate(("strict", "flexible") if rows else ()):
+        table[name] = pd.array([None if verdicts is None else verdicts[place] for verdicts in read], dtype="boolean")
+        asked = table.iloc[rows]
+        result[f"accuracy_{name}"] = float(asked[name].astype(float).mean())
+        for source, own in asked.groupby("source"):
+            result[f"accuracy_{name}/{source}"] = float(own[name].astype(float).mean())
+    return result
 
 
 def questions_table(examples: Sequence[Example], grades: Sequence[Grade]) -> pd.DataFrame:

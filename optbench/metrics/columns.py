@@ -17,6 +17,19 @@ _TABLE = (
     Column("bits_per_byte_before", "bits/byte", "neither", "bits_per_byte before training, for pretrained models."),
     Column("questions", "questions", "neither", "Test questions asked.", counted=True),
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
+    Column(
+        "accuracy_strict",
+        "fraction",
+        "higher",
+        "Test questions right by lm-eval's strict extraction for GSM8K: the number after the first `#### `.",
+    ),
+    Column(
+        "accuracy_flexible",
+        "fraction",
+        "higher",
+        "Test questions right by lm-eval's flexible extraction for GSM8K: the last number of the text.",
+    ),
+    Column("by_program", "fraction", "neither", "Test questions answered by what a program of the model printed."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
     Column("bits_per_byte", "bits/byte", "lower", "Loss of the test text per byte of it, whatever the tokenizer."),
     Column("test_loss", "", "lower", "Mean loss of the test examples, for tasks whose loss is no likelihood."),
@@ -53,13 +66,19 @@ _TABLE = (
     Column("peak_bytes", "bytes", "lower", "Peak memory of the run.", measured=True),
     Column("train_seconds", "s", "lower", "Median time of a step, times the number of steps.", measured=True),
     Column("probe_seconds", "s", "lower", "Time of the strategy's probe.", measured=True),
+    Column("resumed", "", "neither", "How often the run went on from a checkpoint; none where it never did."),
     Column("total_seconds", "s", "lower", "Time of the cell: probe, training, evaluation and panels.", measured=True),
 )
 
 COLUMNS: dict[str, Column] = {column.name: column for column in (*_TABLE, *PANEL_COLUMNS)}
 
+SETS = ("gsm8k", "math", "numglue", "svamp", "mathematics", "simuleq")
+"""The published sets of questions whose accuracies stand side by side in reports, as parts of `accuracy`."""
+
 WORST: dict[str, float] = {
     "accuracy": 0.0,
+    "accuracy_strict": 0.0,
+    "accuracy_flexible": 0.0,
     "format_error": 1.0,
     "test_nll": math.inf,
     "bits_per_byte": math.inf,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 HUB_SECONDS = 10.0
 """How long the hub may take to say which commit a branch is."""
+WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
+"""Files beside a tokenizer that say nothing about it."""
 
 
 def is_local(path: str) -> bool:
@@ -37,9 +41,24 @@ def checkpoint_identity(path: str, revision: str) -> dict[str, str]:
     return {"hub": path, "commit": _known_commit(path, revision)}
 
 
+def tokenizer_identity(path: str, revision: str) -> dict[str, str]:
+    """What tells a tokenizer from all others: the hash of a folder's files, weights apart, or a hub id with its commit.
+
+    Raises UserError where there is no such folder, or nobody knows the commit.
+    """
+    if is_local(path):
+        files = [file for file in _tokenizer_folder(path).iterdir() if file.is_file() and file.suffix not in WEIGHTS]
+        lines = [f"{file.name} {content_hash(file)}" for file in sorted(files)]
+        return {"content": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    return {"hub": path, "commit": _known_commit(path, revision)}
+
+
 @functools.lru_cache(maxsize=64)
 def commit_of(hub_id: str, revision: str) -> str | None:
-    """The commit of a branch: the one in the local cache, else the hub's; None where nobody knows."""
+    """The commit of a branch: the one in the local cache, else the hub's; None where nobody knows. A commit written out
+    is itself, and nobody is asked."""
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
     known = cached_commit(hub_id, revision)
     if known is not None:
         return known
@@ -80,7 +99,7 @@ def read_config(path: str, revision: str) -> dict[str, Any]:
         file = Path(where) / "config.json" if is_local(path) else hf_hub_download(where, "config.json", revision=commit)
         return json.loads(Path(file).read_text(encoding="utf-8"))
 
-    content: dict[str, Any] = _loaded(path, revision, load)
+    content: dict[str, Any] = _loaded(path, revision, load, folder=_directory)
     return content
 
 
@@ -106,7 +125,7 @@ def load_model(path: str, revision: str, *, attention: str) -> nn.Module:
             output_loading_info=True,
         )
 
-    module, report = _loaded(path, revision, load)
+    module, report = _loaded(path, revision, load, folder=_directory)
     missing = sorted(report["missing_keys"])
     if missing:
         raise UserError(f"{path}: the checkpoint lacks {len(missing)} tensors of its architecture: {missing[:3]} ...")
@@ -118,12 +137,23 @@ def load_tokenizer(path: str, revision: str) -> HubTokenizer:
     """The checkpoint's own tokenizer. Raises UserError where there is none."""
     from optbench.models.tokenizers import HubTokenizer
 
-    def load(where: str, commit: str) -> Any:
-        from transformers import AutoTokenizer
+    return HubTokenizer(_loaded(path, revision, _read_tokenizer, folder=_directory))
 
-        return AutoTokenizer.from_pretrained(where, revision=commit, trust_remote_code=False)
 
-    return HubTokenizer(_loaded(path, revision, load))
+def load_tokenizer_alone(path: str, revision: str) -> HubTokenizer:
+    """The tokenizer of a folder that need not hold a model, or of a hub id. Raises UserError where there is none."""
+    from optbench.models.tokenizers import HubTokenizer
+
+    found = _loaded(path, revision, _read_tokenizer, folder=_tokenizer_folder)
+    # What another model can read at once is no matter here, and no reason to warn.
+    found.model_max_length = 1 << 62
+    return HubTokenizer(found)
+
+
+def _read_tokenizer(where: str, commit: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(where, revision=commit, trust_remote_code=False)
 
 
 def _without_padding_index(module: nn.Module) -> nn.Module:
@@ -146,6 +176,13 @@ def _directory(path: str) -> Path:
     return directory
 
 
+def _tokenizer_folder(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not folder.is_dir() or not list(folder.glob("token*.json")):
+        raise UserError(f"{path}: no tokenizer there (a folder with tokenizer.json or tokenizer_config.json)")
+    return folder
+
+
 def _directory_hash(directory: Path) -> str:
     stamps = tuple(
         (str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(directory.rglob("*")) if f.is_file()
@@ -159,12 +196,13 @@ def _hash_of_stamps(directory: str, stamps: tuple[tuple[str, int, int], ...]) ->
     return content_hash(Path(directory))
 
 
-def _loaded(path: str, revision: str, load: Callable[[str, str], Any]) -> Any:
-    """What `load` makes of a place and a commit; its ways of saying that there is nothing become one message."""
+def _loaded(path: str, revision: str, load: Callable[[str, str], Any], *, folder: Callable[[str], Path]) -> Any:
+    """What `load` makes of a place and a commit, `folder` looking at a local place first; its ways of saying that there
+    is nothing become one message."""
     from safetensors import SafetensorError
 
     local = is_local(path)
-    where, commit = (str(_directory(path)), revision) if local else (path, _known_commit(path, revision))
+    where, commit = (str(folder(path)), revision) if local else (path, _known_commit(path, revision))
     try:
         return load(where, commit)
     except (OSError, ValueError, ImportError, SafetensorError) as error:

@@ -28,7 +28,7 @@ class Dimensions:
     untied: bool
 
     def hidden_matrices(self) -> list[tuple[int, int]]:
-        """Rows and columns of every matrix inside the blocks."""
+        """Rows and columns of every matrix inside the blocks that is trained."""
         query, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
         attention = [(query, self.width), (kv, self.width), (kv, self.width), (self.width, query)]
         into = [(self.intermediate, self.width)] * (2 if self.gated else 1)
@@ -44,6 +44,11 @@ class Dimensions:
         """Entries of all matrices: blocks, embedding, and the output layer where it is not tied."""
         return self.hidden_parameters + self.vocabulary * self.width * (2 if self.untied else 1)
 
+    @property
+    def trained_parameters(self) -> int:
+        """Entries of the matrices that are trained: all of them."""
+        return self.matrix_parameters
+
     def body_forward_flops(self, *, tokens: float, pairs: float) -> float:
         """Operations of one forward pass through the blocks: 2 per weight and token, and 4 per head, channel and pair
         of positions for attention, hidden by the causal mask or not. `pairs` is the sum of squared lengths."""
@@ -53,6 +58,15 @@ class Dimensions:
     def head_forward_flops(self, *, supervised: float) -> float:
         """Operations of the output layer at the supervised positions, the only ones where it is needed."""
         return 2.0 * self.vocabulary * self.width * supervised
+
+    def body_backward_flops(self, *, tokens: float, pairs: float) -> float:
+        """Operations of one backward pass through the blocks: twice those of the forward, for the gradients of
+        activations and of weights."""
+        return 2.0 * self.body_forward_flops(tokens=tokens, pairs=pairs)
+
+    def head_backward_flops(self, *, supervised: float) -> float:
+        """The same of the output layer."""
+        return 2.0 * self.head_forward_flops(supervised=supervised)
 
 
 def of_config(config: Mapping[str, Any], *, where: str) -> Dimensions:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from optbench.models.adapted_dimensions import adapted_dimensions
+from optbench.models.adapters import Lora, with_adapters
 from optbench.models.dimensions import Dimensions, of_config
 from optbench.spec import Spec
 
 if TYPE_CHECKING:
     from optbench.models.language_model import LanguageModel, Precision
-    from optbench.models.tokenizers import CharTokenizer
 
 FamilyName = Literal["phi", "llama", "gemma3", "qwen3"]
 
@@ -112,7 +113,8 @@ class Nano(Spec):
     """A small model of the family with random weights and a character tokenizer.
 
     `expansion` is the width of the feed-forward layer over the model's in a layer of two matrices; gated layers have
-    three, each 2/3 as wide, so that all families are of one size.
+    three, each 2/3 as wide, so that all families are of one size. With `lora` these random weights are frozen and
+    adapters are trained.
     """
 
     kind: Literal["nano"] = "nano"
@@ -126,6 +128,7 @@ class Nano(Spec):
     init_std: Annotated[float, Field(gt=0.0, le=1.0)] = 0.06
     """Of the random weights. The 0.02 of transformers suits widths near 768; scaled by 1/sqrt(width) that is 0.07 here,
     and with 0.02 nano models spend most of a short run on growing their weights."""
+    lora: Lora | None = None
 
     @model_validator(mode="after")
     def _sizes_divide(self) -> Self:
@@ -147,9 +150,10 @@ class Nano(Spec):
 
     def dimensions(self) -> Dimensions:
         """The sizes, without building the model."""
-        return of_config(self._config(), where=f"nano {self.family}")
+        found = of_config(self._config(), where=f"{self.kind} {self.family}")
+        return adapted_dimensions(found, self.lora, model_type=self.family)
 
-    def tokenizer(self) -> CharTokenizer:
+    def tokenizer(self) -> Any:
         """One token per character of printable ASCII."""
         from optbench.models.tokenizers import CharTokenizer
 
@@ -162,7 +166,11 @@ class Nano(Spec):
         tokenizer = self.tokenizer()
         family = FAMILIES[self.family]
         module = from_config(family, self._config(), seed=seed, attention=attention, pad_id=tokenizer.pad_id)
+        module = with_adapters(module, self.lora, seed=seed)
         return _finished(module, tokenizer, device=device, precision=precision)
+
+    def _vocabulary(self) -> int:
+        return int(self.tokenizer().vocabulary)
 
     def _config(self) -> dict[str, Any]:
         family = FAMILIES[self.family]
@@ -176,7 +184,7 @@ class Nano(Spec):
             "num_key_value_heads": self.kv_heads,
             "head_dim": head_dim,
             "intermediate_size": 4 * round(inner / 4),
-            "vocab_size": self.tokenizer().vocabulary,
+            "vocab_size": self._vocabulary(),
             "max_position_embeddings": self.max_length,
             "initializer_range": self.init_std,
             "tie_word_embeddings": family.tied,
@@ -194,7 +202,8 @@ class Full(Spec):
     """The family's real size: the pretrained checkpoint, from the hub or a local directory, or random weights.
 
     An empty `path` is the family's own checkpoint on the hub. Random weights need no download at all: the published
-    configuration is built in, with the character tokenizer (for measuring cost, not quality).
+    configuration is built in, with the character tokenizer (for measuring cost, not quality). With `lora` all weights
+    are frozen and adapters are trained.
     """
 
     kind: Literal["full"] = "full"
@@ -202,11 +211,12 @@ class Full(Spec):
     path: str = ""
     hub_revision: str = "main"
     weights: Literal["pretrained", "random"] = "pretrained"
+    lora: Lora | None = None
 
     @property
     def is_small(self) -> bool:
-        """Whether final weights are kept with the record."""
-        return False
+        """Whether what was trained is kept with the record: adapters are."""
+        return self.lora is not None
 
     @property
     def is_pretrained(self) -> bool:
@@ -228,8 +238,10 @@ class Full(Spec):
         if self.path and self.weights == "pretrained":
             from optbench.models.checkpoints import read_config
 
-            return of_config(read_config(self.path, self.hub_revision), where=self.path)
-        return of_config(self._published(), where=self._path)
+            found = of_config(read_config(self.path, self.hub_revision), where=self.path)
+        else:
+            found = of_config(self._published(), where=self._path)
+        return adapted_dimensions(found, self.lora, model_type=self.family)
 
     def tokenizer(self) -> Any:
         """The checkpoint's own tokenizer; the character tokenizer for random weights."""
@@ -249,6 +261,7 @@ class Full(Spec):
             module = from_config(family, self._published(), seed=seed, attention=attention, pad_id=tokenizer.pad_id)
         else:
             module = load_model(self._path, self.hub_revision, attention=attention)
+        module = with_adapters(module, self.lora, seed=seed)
         return _finished(module, tokenizer, device=device, precision=precision)
 
     @property

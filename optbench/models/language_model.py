@@ -6,7 +6,7 @@ Legend: B examples, T tokens, D width, V classes, N supervised positions.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -43,19 +43,27 @@ class Tokenizer(Protocol):
         ...
 
 
+def plainly(module: Any, part: Part) -> Any:
+    """A forward pass. Batches of ids alone, which hold one sequence in each row, are not searched for packed ones."""
+    with nothing_packed() if set(part.inputs) == {"input_ids"} else nullcontext():
+        return module(**part.inputs, use_cache=False)
+
+
 @dataclass(frozen=True)
 class LanguageModel(ThroughOutputs):
     """A causal model of transformers with its parts exposed.
 
     `head` is None where head(hidden) does not equal the model's logits (models that scale or cap them): then the
     outputs are taken from the logits. The weights are float32 always; `precision` is that of products: bf16 by
-    autocast, tf32 by the matrix units of a GPU.
+    autocast, tf32 by the matrix units of a GPU. `run` makes a forward pass of a part through the module, or through the
+    network below its head.
     """
 
     module: nn.Module
     head: Head | None
     tokenizer: Tokenizer | None = None
     precision: Precision = "float32"
+    run: Callable[[nn.Module, Part], Any] = plainly
 
     @classmethod
     def of(cls, module: nn.Module) -> LanguageModel:
@@ -91,7 +99,7 @@ class LanguageModel(ThroughOutputs):
         """The logits [N, V] at the supervised positions, float32 at least."""
         with self.autocast():
             if self.head is None:
-                logits_BTV = _run(self.module, part).logits
+                logits_BTV = self.run(self.module, part).logits
                 return widened(logits_BTV.flatten(0, 1)[part.positions])
             return self.head.outputs(self._hidden(part))
 
@@ -120,15 +128,9 @@ class LanguageModel(ThroughOutputs):
 
     def _hidden(self, part: Part) -> Tensor:
         assert self.head is not None
-        hidden_BTD = _run(self.head.backbone, part).last_hidden_state
+        hidden_BTD = self.run(self.head.backbone, part).last_hidden_state
         hidden_ND: Tensor = hidden_BTD.flatten(0, 1).index_select(0, part.positions)
         return hidden_ND
-
-
-def _run(module: nn.Module, part: Part) -> Any:
-    """A forward pass. Batches of ids alone, which hold one sequence in each row, are not searched for packed ones."""
-    with nothing_packed() if set(part.inputs) == {"input_ids"} else nullcontext():
-        return module(**part.inputs, use_cache=False)
 
 
 _views: weakref.WeakKeyDictionary[nn.Module, tuple[Head | None]] = weakref.WeakKeyDictionary()

@@ -21,8 +21,9 @@ class HasOutputLayer(Protocol):
 def parameters_of(model: nn.Module) -> list[Parameter]:
     """The trainable parameters with their roles, each once, in the order of the model.
 
-    The role comes from the module that owns the tensor: an embedding layer, the output layer (unless it is tied to the
-    embedding, which then counts), a matrix of an adapter, any other matrix, or anything with fewer than two dimensions.
+    The role comes from the module that owns the tensor: a matrix of an adapter, wherever it stands; an embedding layer;
+    the output layer (unless it is tied to the embedding, which then counts); any other matrix; or anything with fewer
+    than two dimensions.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     output = model.get_output_embeddings() if isinstance(model, HasOutputLayer) else None
@@ -37,8 +38,8 @@ def parameters_of(model: nn.Module) -> list[Parameter]:
 def _role(name: str, p: nn.Parameter, *, embeddings: set[int], heads: set[int]) -> Role:
     if p.dim() < 2:
         return "vector"
+    if "lora_" in name:
+        return "adapter"
     if id(p) in embeddings:
         return "embedding"
-    if id(p) in heads:
-        return "head"
-    return "adapter" if "lora_" in name else "hidden"
+    return "head" if id(p) in heads else "hidden"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from functools import cached_property
 from typing import Any
 
 from optbench.errors import UserError
@@ -21,6 +24,11 @@ class CharTokenizer:
     def vocabulary(self) -> int:
         """The number of token ids."""
         return len(self._characters)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from other tokenizers."""
+        return "characters"
 
     def encode(self, text: str) -> list[int]:
         """One id per character. Raises UserError naming the first character that has none."""
@@ -63,6 +71,21 @@ class HubTokenizer:
     def vocabulary(self) -> int:
         """The number of token ids."""
         return len(self._tokenizer)
+
+    @property
+    def with_chat_template(self) -> Any:
+        """The transformers tokenizer, where it has a template that writes conversations; else None."""
+        return self._tokenizer if self._tokenizer.chat_template else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells it from other tokenizers: a hash of all that encoding depends on."""
+        own = self._tokenizer
+        if own.is_fast:
+            content = own.backend_tokenizer.to_str()
+        else:
+            content = type(own).__name__ + json.dumps(sorted(own.get_vocab().items()))
+        return hashlib.sha256(f"{content}{self.eos_id}{self._start}".encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens."""

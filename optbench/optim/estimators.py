@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from optbench.oracle import Gradient, Oracle
 
+BodyHead = tuple[float, float]
+"""Operations in the blocks and in the output layer."""
+
 
 class Plain(Spec, Stateless):
     """The gradient of the loss at the weights."""
@@ -45,6 +48,10 @@ class Plain(Spec, Stateless):
     def flops(self, body_forward: float, head_forward: float, is_kept: IsKept = always) -> float:
         """Operations of a step, from those of one forward pass through body and head; a backward costs two forwards."""
         return 3 * (body_forward + head_forward)
+
+    def flops_of(self, forward: BodyHead, backward: BodyHead, is_kept: IsKept = always) -> float:
+        """`flops` where a backward does not cost two forwards, as under frozen weights."""
+        return sum(forward) + sum(backward)
 
     def check_rule(self, *, preconditions: bool, has_direction: bool) -> None:
         """Any rule will do."""
@@ -123,6 +130,17 @@ class SharpnessAware(Spec, Stateless):
         forwards = float(self._forwards) * (body_forward + (head_forward if kept else 0.0))
         return ascent + forwards + 3 * body_forward + (2 if kept else 3) * head_forward
 
+    def flops_of(self, forward: BodyHead, backward: BodyHead, is_kept: IsKept = always) -> float:
+        """`flops` where a backward does not cost two forwards, as under frozen weights."""
+        whole = sum(forward) + sum(backward)
+        ascent = float(self._ascents) * whole
+        if not self.functional:
+            return ascent + whole
+        kept = is_kept(self.cotangent)
+        body, head = forward
+        forwards = float(self._forwards) * (body + (head if kept else 0.0))
+        return ascent + forwards + body + sum(backward) + (0.0 if kept else head)
+
     def check_rule(self, *, preconditions: bool, has_direction: bool) -> None:
         """Raises ValueError where the ascent asks for something that the rule does not declare."""
         if self.ascent.needs_preconditioner and not preconditions:
@@ -151,9 +169,9 @@ class SharpnessAware(Spec, Stateless):
         base = None
         if self._splits:
             if self.ascent.needs_gradient:
-                oracle.of_fraction(self.ascent_fraction).gradient()
+                oracle.for_ascent().of_fraction(self.ascent_fraction).gradient()
         else:
-            base = oracle.gradient(keep=self.cotangent if self.functional else False)
+            base = oracle.for_ascent().gradient(keep=self.cotangent if self.functional else False)
         with torch.no_grad():
             shift = self.ascent.shift(weights, rule, self.rho)
         for w in weights:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -57,13 +60,44 @@ class TorchRule:
         return sum(_bytes(state) for engine in self.engines for state in engine.state.values())
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of the engines."""
-        return {"engines": [engine.state_dict() for engine in self.engines]}
+        """The states of the engines, and what they keep beside them."""
+        return {
+            "engines": [engine.state_dict() for engine in self.engines],
+            "attributes": [_attributes(engine) for engine in self.engines],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The engines as they were; base rates stay those of this rule's spec."""
-        for engine, saved in zip(self.engines, state["engines"], strict=True):
+        kept = zip(self.engines, state["engines"], state["attributes"], strict=True)
+        for engine, saved, attributes in kept:
             engine.load_state_dict(saved)
+            for index, p in enumerate(p for group in engine.param_groups for p in group["params"]):
+                if index in saved["state"]:
+                    engine.state[p] = _as_saved(engine.state[p], saved["state"][index])
+            vars(engine).update(copy.deepcopy(attributes))
+
+
+STATELESS = (FunctionType, BuiltinFunctionType, type, Enum, torch.dtype, torch.device)
+"""What an attribute may be without being something that changes from step to step."""
+
+
+def _attributes(engine: torch.optim.Optimizer) -> dict[str, Any]:
+    """What an engine keeps outside the state that torch knows of; some foreign ones count their steps there."""
+    known = vars(torch.optim.Optimizer([torch.zeros(1)], {}))
+    return {
+        name: value for name, value in vars(engine).items() if name not in known and not isinstance(value, STATELESS)
+    }
+
+
+def _as_saved(loaded: Any, saved: Any) -> Any:
+    """Torch turns floating state into the type of its parameter; here it keeps the type that it was saved in."""
+    if isinstance(saved, Tensor):
+        return loaded if loaded.dtype == saved.dtype else saved.to(loaded.device)
+    if isinstance(saved, dict):
+        return {key: _as_saved(loaded[key], inner) for key, inner in saved.items()}
+    if isinstance(saved, list | tuple):
+        return type(saved)(_as_saved(own, inner) for own, inner in zip(loaded, saved, strict=True))
+    return loaded
 
 
 def _bytes(value: Any) -> int:

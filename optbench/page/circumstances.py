@@ -20,6 +20,7 @@ _SHOWN = {
     "device": "device",
     "device_type": "type of device",
     "threads": "threads",
+    "ranks": "processes that shared each cell",
     "precision": "precision",
     "attention": "attention",
     "python": "Python",

@@ -71,6 +71,14 @@ class Looking(Protocol):
         be evaluated with."""
         ...
 
+    def state_dict(self) -> dict[str, Any]:
+        """What it saw so far, as `checkpoint_tree` can keep it: a run may be interrupted between two looks."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on, just begun, where the one that gave `state` was."""
+        ...
+
     def finish(self) -> Findings:
         """Looks at the trained model, as `observe` does, and says what was found."""
         ...

@@ -10,6 +10,7 @@ Legend: D dimensions, k looks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -95,6 +96,14 @@ class Directions:
         """Keeps W."""
         self.steps.append(step)
         self.matrices.append(self.model.effective_matrix())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The looks so far."""
+        return {"steps": self.steps, "matrices": self.matrices}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on after those looks."""
+        self.steps, self.matrices = state["steps"], state["matrices"]
 
     def finish(self) -> Findings:
         """The last look; learning times and plateaus."""

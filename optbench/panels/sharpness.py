@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -107,6 +107,14 @@ class Looking:
         """All numbers at these weights, as a row of the table `series`."""
         report = self._look()
         self._series.append({"step": float(step), **{v.name: v.value for v in report.values}})
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows of the series so far."""
+        return {"series": self._series}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on after those rows."""
+        self._series = state["series"]
 
     def finish(self) -> Findings:
         """All numbers at the trained weights; the table `values` has error, cost and mode of each."""

@@ -10,6 +10,7 @@ Legend: n examples, k looks.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -117,6 +118,14 @@ class Lessons:
         self.steps.append(step)
         self.losses.append(losses)
         self.right.append(right)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The looks so far."""
+        return {"steps": self.steps, "losses": self.losses, "right": self.right}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on after those looks."""
+        self.steps, self.losses, self.right = state["steps"], state["losses"], state["right"]
 
     def finish(self) -> Findings:
         """The last look, and what all of them say."""

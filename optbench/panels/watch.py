@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from optbench.errors import is_out_of_memory
 from optbench.metrics import cost
 from optbench.panels.base import Findings, Looking, Subject, panel_key
 from optbench.rng import seeded_torch
@@ -61,6 +62,25 @@ class Watch:
         self._look(self._able(), last)
         return {**found, **self._nothing(self._failed, "a look ran out of memory")}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What each panel saw so far, what the looks took, and the highest peak of memory until now."""
+        self.peak_bytes = max(self.peak_bytes, cost.peak_bytes(self.subject.device))
+        return {
+            "looking": {key: looking.state_dict() for key, (_, looking) in self._looking.items()},
+            "seconds": dict(self.seconds),
+            "failed": sorted(self._failed),
+            "peak_bytes": self.peak_bytes,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continues where the watch that gave `state` was. A panel that it did not have begins here; one that is no
+        longer asked for is left."""
+        for key in self._looking.keys() & state["looking"].keys():
+            self._looking[key][1].load_state_dict(state["looking"][key])
+            self.seconds[key] += state["seconds"][key]
+        self._failed = set(state["failed"]) & self._looking.keys()
+        self.peak_bytes = state["peak_bytes"]
+
     def nothing(self, why: str) -> dict[str, tuple[Any, Findings]]:
         """Empty findings, for a run that has no final weights worth a look."""
         return self._nothing(self._looking, why)
@@ -82,7 +102,9 @@ class Watch:
                 try:
                     with seeded_torch(0):
                         look(key)
-                except (torch.OutOfMemoryError, MemoryError):
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
                     # What a panel cannot afford costs the panel, never the run.
                     self._failed.add(key)
                 self.seconds[key] += time.perf_counter() - begun

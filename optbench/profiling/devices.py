@@ -21,6 +21,7 @@ PEAK_FLOPS: dict[str, dict[str, float]] = {
     r"NVIDIA GeForce RTX 4090": {"bf16": 165.2e12, "tf32": 82.6e12, "float32": 82.6e12},
     r"NVIDIA GeForce RTX 5090": {"bf16": 209.5e12, "tf32": 104.8e12, "float32": 104.8e12},
     r"NVIDIA B200": {"bf16": 2.25e15},
+    r"Tesla T4": {"float32": 8.1e12},
 }
 """Dense operations per second by the whole name of a device and the precision of products, from the makers' data sheets
 (rates without sparsity). A part of a device (MIG) has another name than the whole, and no entry."""

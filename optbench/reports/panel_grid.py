@@ -7,10 +7,12 @@ import numpy as np
 from optbench.metrics.columns import column
 from optbench.reports.figures import NOTHING, figure
 from optbench.reports.grid import Entry, Grid, place_of
-from optbench.reports.panels import DECILE_FAMILY, SPLIT_FAMILY, PanelTable
+from optbench.reports.panels import DECILE_FAMILY, SETS_FAMILY, SPLIT_FAMILY, PanelTable
 
 _MEANING = {
     "sharpness": "Curvature of the loss on one frozen probe batch, nats, float32; lower is flatter: docs/sharpness.md.",
+    SETS_FAMILY: "Right answers in percent of the questions of each set. Strict and flexible: the same texts as "
+    "lm-eval reads them, sets with numbers alone: docs/evaluation.md.",
     SPLIT_FAMILY: "What the Hessian along the gradient, and what SAM and Functional-SAM (fsam) add to the gradient, "
     "are made of; the rest to 100 is the functional part.",
     "simplicity": "What is learned when, in fractions of the run: training examples, looked at along training. One "

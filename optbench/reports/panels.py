@@ -1,4 +1,7 @@
-"""What panels found, as tables: one per family of columns, and the losses by difficulty beside those of the anchor."""
+"""What panels found, as tables: one per family of columns, and the losses by difficulty beside those of the anchor.
+
+Accuracy by set of questions, where a task was tested on published ones, is a family of the same form.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from optbench.metrics.columns import COLUMNS, column
+from optbench.metrics.columns import COLUMNS, SETS, column
 from optbench.reports.compute import anchor_of
 from optbench.reports.frame import by_arm_and_seed, metrics_of, scored
 from optbench.reports.standings import Standings, by_model
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 DECILES = "decile_loss"
 DECILE_FAMILY = "loss by decile of difficulty"
+SETS_FAMILY = "accuracy by set"
+READ_OTHERWISE = ("accuracy_strict", "accuracy_flexible", "by_program")
+"""What stands beside the accuracy of each set; by set, these are left to CSV and JSON."""
 SPLIT_FAMILY = "sharpness, logit and functional part"
 SPLIT = ("logit_share", "logit_projection", "sam_logit_share", "fsam_logit_share")
 CHECKS = ("hessian_top_residual", "ggn_top_residual", "hessian_trace_se", "split_error", "sharpness_cost")
@@ -91,11 +97,18 @@ def _is_unshown(name: str) -> bool:
 def _families(cells: pd.DataFrame) -> dict[str, list[str]]:
     """The recorded metrics of each family, in the order of the columns; parts of a column follow it, 2 before 10."""
     order = {name: place for place, name in enumerate(COLUMNS)}
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[str]] = {SETS_FAMILY: sets} if (sets := _by_set(cells)) else {}
     recorded = [name for name in metrics_of(cells) if column(name).panel and cells[name].notna().any()]
     for name in sorted(recorded, key=lambda name: (order[name.partition("/")[0]], _natural(name))):
         found.setdefault(column(name).panel, []).append(name)
     return found
+
+
+def _by_set(cells: pd.DataFrame) -> list[str]:
+    """The accuracy of each published set that was asked, and how else the answers were read."""
+    recorded = [name for name in metrics_of(cells) if cells[name].notna().any()]
+    sets = [name for name in recorded if name.startswith("accuracy/") and name.partition("/")[2] in SETS]
+    return [*sets, *(name for name in READ_OTHERWISE if sets and name in recorded)]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optbench.checkpointing import Checkpoints, Part, Weights, circumstances
 from optbench.errors import UserError
 from optbench.models.specs import ModelSpec
 from optbench.order import rows_of_batches
-from optbench.rng import seed_torch, stream_seed
+from optbench.rng import TorchState, seed_torch, stream_seed
 from optbench.spec import key_of
 from optbench.store import write_whole
 from optbench.strategies.base import Trajectories
@@ -67,12 +68,16 @@ class ProbeRun:
         losses = np.load(folder / LOSSES, allow_pickle=False)
         return Trajectories(losses, np.asarray(meta["steps"]), self.key, meta["flops"], meta["measured"]["seconds"])
 
-    def run(self, task: Task, root: Path, *, device: str) -> Trajectories:
-        """Trains, writes and returns the trajectories."""
+    def run(self, task: Task, root: Path, *, device: str, checkpoint_minutes: float = 0.0) -> Trajectories:
+        """Trains, writes and returns the trajectories; goes on from a checkpoint where there is one, and writes one
+        after every `checkpoint_minutes` of work, 0 for never."""
         found = self.cached(root)
         if found is not None:
             return found
-        made = self._train(task, device=device)
+        spec, made_with = self.spec, circumstances(device, PROTOCOL_REVISION)
+        steps = -(-len(task.train) // spec.batch_size) * spec.epochs
+        checkpoints = Checkpoints(root, self.key, steps, checkpoint_minutes, made_with, device)
+        made = self._train(task, checkpoints, device=device)
         meta = {
             "key": self.key,
             "steps": made.steps.tolist(),
@@ -85,67 +90,71 @@ class ProbeRun:
             (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
         write_whole(self.folder(root), fill)
+        checkpoints.remove()
         return made
 
-    def _train(self, task: Task, *, device: str) -> Trajectories:
+    def _train(self, task: Task, checkpoints: Checkpoints, *, device: str) -> Trajectories:
         from optbench import cost
         from optbench.evaluation import example_losses
         from optbench.models.roles import parameters_of
         from optbench.optim.schedules import schedule_of
-        from optbench.train import train
+        from optbench.train import History, train
 
-        start = time.perf_counter()
         spec = self.spec
         model = self.subject.build(
             seed=stream_seed(spec.seed, "init"), device=device, precision=self.precision, attention=self.attention
         )
         prepared = task.prepare(task.train, model)
         optimizer = spec.optimizer.build(parameters_of(model.module))
-        steps_per_epoch = -(-len(task.train) // spec.batch_size)
-        steps = steps_per_epoch * spec.epochs
+        steps, steps_per_epoch = checkpoints.steps, checkpoints.steps // spec.epochs
         recorder = _Recorder(task, prepared, spec.epochs, spec.micro_batch)
         seed_torch(stream_seed(spec.seed, "dropout"))
         rows = _whole_epochs(len(task.train), spec.batch_size, seed=spec.seed)
-        looks: list[np.ndarray] = []
 
         def look(step: int) -> None:
             recorder.end_step()
             if spec.record == "looks" and step % steps_per_epoch == 0:
-                looks.append(example_losses(model, task, prepared, micro_batch=spec.micro_batch))
+                recorder.whole.append(example_losses(model, task, prepared, micro_batch=spec.micro_batch))
 
-        history = train(
+        history = History()
+        parts: dict[str, Part] = {"weights": Weights(model.module), "optimizer": optimizer}
+        done = checkpoints.resume(history, {**parts, "random": TorchState(device), "recorder": recorder})
+        train(
             model,
             recorder.losses,
             optimizer,
-            recorder.batches(rows),
+            recorder.batches(itertools.islice(rows, done, None)),
             steps=steps,
             schedule=schedule_of("constant", warmup=0.05, final=0.0, steps=steps),
-            observers=[look],
+            observers=[look, checkpoints.observe],
+            history=history,
         )
         if history.diverged_at is not None:
             raise UserError(
                 f"the probe diverged at step {history.diverged_at} of {steps}: its losses tell nothing; give the "
                 "strategy's probe another optimizer or a lower learning rate"
             )
+        looks = recorder.whole
         losses = np.stack(looks, axis=1) / np.stack(looks, axis=1).mean(axis=0) if looks else recorder.looks
         dimensions = self.subject.dimensions()
         everything = cost.Work.of(prepared, np.arange(len(prepared)))
         flops = spec.epochs * cost.training_flops(dimensions, spec.optimizer, everything, steps=steps_per_epoch)
         flops += len(looks) * cost.forward_flops(dimensions, everything)
         ends = np.arange(1, spec.epochs + 1) * steps_per_epoch
-        return Trajectories(losses, ends, self.key, flops, time.perf_counter() - start)
+        return Trajectories(losses, ends, self.key, flops, checkpoints.seconds)
 
 
 @dataclass
 class _Recorder:
     """Notes the loss of every example as it passes by, in units of the mean loss of its batch: early and late in an
-    epoch would not be comparable otherwise."""
+    epoch would not be comparable otherwise. `whole` are the looks at all examples at once, for those who want them."""
 
     task: Task
     prepared: Prepared
     epochs: int
     micro_batch: int
     looks: np.ndarray = field(init=False)
+    whole: list[np.ndarray] = field(default_factory=list)
     _seen: np.ndarray = field(init=False)
     _rows: np.ndarray = field(init=False)
     _parts: list[Tensor] = field(default_factory=list)
@@ -153,6 +162,14 @@ class _Recorder:
     def __post_init__(self) -> None:
         self.looks = np.ones((len(self.prepared), self.epochs))
         self._seen = np.zeros(len(self.prepared), dtype=int)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The losses noted so far; between two steps nothing else is kept."""
+        return {"looks": self.looks, "seen": self._seen, "whole": self.whole}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on after those."""
+        self.looks, self._seen, self.whole = state["looks"], state["seen"], state["whole"]
 
     def batches(self, rows: Iterator[np.ndarray]) -> Iterator[Batch]:
         """The batches of these rows, remembering which they are."""

@@ -19,7 +19,7 @@ Legend: B examples, T tokens.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -93,6 +93,29 @@ def groups(lengths: np.ndarray, cost: PartCost, *, micro_batch: int) -> list[np.
         found.append(np.sort(order[begins[end] : end]))
         end = int(begins[end])
     return sorted(found, key=lambda group: -len(group) * int(lengths[group].max()))
+
+
+def cut(prepared: Prepared, rows: np.ndarray, cost: PartCost | None, *, micro_batch: int) -> Batch:
+    """The batch of the examples at `rows`, in parts of at most `micro_batch`: those that `cost` finds cheapest, or,
+    without one, in the order of the rows."""
+    if cost is None:
+        return prepared.batch(rows, micro_batch=micro_batch)
+    return grouped(prepared, rows, cost, micro_batch=micro_batch)
+
+
+class Cut(Protocol):
+    """What cuts batches: `cut`, or what gives a share of them alone."""
+
+    def __call__(self, prepared: Prepared, rows: np.ndarray, cost: PartCost | None, *, micro_batch: int) -> Batch:
+        """The batch of the examples at `rows`, or the share."""
+        ...
+
+
+def order(lengths: np.ndarray, cost: PartCost | None, *, micro_batch: int) -> np.ndarray:
+    """Where the examples of these lengths come in the parts of `cut`, one part after another: indices into them."""
+    if cost is None:
+        return np.arange(len(lengths))
+    return np.concatenate(groups(lengths, cost, micro_batch=micro_batch))
 
 
 def grouped(prepared: Prepared, rows: np.ndarray, cost: PartCost, *, micro_batch: int) -> Batch:

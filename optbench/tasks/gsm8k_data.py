@@ -35,17 +35,20 @@ class Gsm8kData(Spec):
         rows = read_rows(self.path, name="main", hub_revision=self.hub_revision)
         return {
             split: [
-                self._example(row, f"{self.path}: {split} row {i}", f"gsm8k-{split}-{i}") for i, row in enumerate(own)
+                gsm8k_example(row, f"{self.path}: {split} row {i}", f"gsm8k-{split}-{i}", calculator=self.calculator)
+                for i, row in enumerate(own)
             ]
             for split, own in rows.items()
         }
 
-    def _example(self, row: dict[str, Any], where: str, name: str) -> Example:
-        question, solution = texts(row, ("question", "answer"), where)
-        steps, mark, answer = solution.rpartition("####")
-        if not mark or not answer.strip():
-            raise UserError(f"{where}: the field 'answer' does not end in '#### answer'")
-        if not self.calculator:
-            steps = _ANNOTATION.sub("", steps)
-        answer = answer.strip().replace(",", "")
-        return Example(name, question, f"{steps.rstrip()}\n#### {answer}", answer, "gsm8k")
+
+def gsm8k_example(row: dict[str, Any], where: str, name: str, *, calculator: bool) -> Example:
+    """A row as published, as an example called `name`. Raises UserError, saying `where`, for one without an answer."""
+    question, solution = texts(row, ("question", "answer"), where)
+    steps, mark, answer = solution.rpartition("####")
+    if not mark or not answer.strip():
+        raise UserError(f"{where}: the field 'answer' does not end in '#### answer'")
+    if not calculator:
+        steps = _ANNOTATION.sub("", steps)
+    answer = answer.strip().replace(",", "")
+    return Example(name, question, f"{steps.rstrip()}\n#### {answer}", answer, "gsm8k")

@@ -12,6 +12,7 @@ from optbench.tasks.icl_regression import IclRegressionTask
 from optbench.tasks.jsonl import JsonlTask
 from optbench.tasks.language import LanguageTask
 from optbench.tasks.mathinstruct import MathInstructTask
+from optbench.tasks.pretraining import PretrainingTask
 from optbench.tasks.reasoning_gym import ReasoningGymTask
 
 TASKS: dict[str, type[Spec]] = with_entry_points(
@@ -24,10 +25,11 @@ TASKS: dict[str, type[Spec]] = with_entry_points(
         "reasoning_gym": ReasoningGymTask,
         "icl_regression": IclRegressionTask,
         "language": LanguageTask,
+        "pretraining": PretrainingTask,
     },
 )
 
-TaskSpec = one_of(TASKS)
+TaskSpec: Any = one_of(TASKS)
 
 PRESETS: dict[str, dict[str, Any]] = {
     "arithmetic": {"kind": "arithmetic"},
@@ -35,6 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mathinstruct": {"kind": "mathinstruct"},
     "icl-regression": {"kind": "icl_regression"},
     "language": {"kind": "language"},
+    "c4": {"kind": "pretraining", "held_out_split": "validation"},
     "word-problems": {"kind": "reasoning_gym"},
     "leg-counting": {"kind": "reasoning_gym", "problems": ["leg_counting"]},
 }

@@ -7,7 +7,7 @@ waited again, sixteen steps later. The last rows come from the record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from optbench.tracking.labels import Labels
     from optbench.tracking.session import Session
     from optbench.tracking.target import Target
+    from optbench.train import History
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Live:
         """See `noted.Notes.step`."""
         self._boundary.attempt(lambda: self._rows.add(info, lr_scale=lr_scale, tokens=tokens, passes=passes))
 
+    def resume(self, history: History) -> None:
+        """See `noted.Notes.resume`: the run of W&B is a new one, so it is told what the loop knows already."""
+        self._boundary.attempt(lambda: self._resume(history))
+
     def observe(self, done: int) -> None:
         """See `noted.Notes.observe`."""
         self._boundary.attempt(lambda: self._observe(done))
@@ -79,6 +84,14 @@ class Live:
         self._uploaded = self._ledger.clear(labels)
         self._session = Session(target, labels, settings_of(self._cell.dump(), self._cell.key, labels))
         self._ledger.note(labels, folder=self._session.folder, uploaded=self._uploaded)
+
+    def _resume(self, history: History) -> None:
+        if self._uploaded:
+            return
+        assert self._session is not None, "a run whose beginning failed is left alone"
+        for row in self._rows.of(history):
+            self._session.log(row, self._logged)
+            self._logged += 1
 
     def _observe(self, done: int) -> None:
         from optbench.train import CHECK_EVERY
@@ -120,6 +133,13 @@ class Rows:
         self._losses.append(info.loss)
         self._norms.append(info.gradient_norm)
         self._plain.append((lr_scale, tokens, self._passes))
+
+    def of(self, history: History) -> Iterator[dict[str, float]]:
+        """The rows of steps that were taken in earlier sessions; passes count on from there."""
+        steps = zip(history.losses, history.gradient_norms, history.lr_scales, history.tokens, strict=True)
+        for (loss, norm, scale, tokens), passes in zip(steps, history.passes, strict=True):
+            self._passes += passes
+            yield {"loss": loss, "gradient_norm": norm, "lr_scale": scale, "tokens": tokens, "passes": self._passes}
 
     def send(self) -> None:
         """Sends the rows since the last time on their way; on a GPU the host goes on at once."""

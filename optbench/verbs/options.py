@@ -26,7 +26,13 @@ Only = Annotated[
     ),
 ]
 Overrides = Annotated[str, typer.Option(metavar="FILE", help="A YAML list of overrides on top of the suite's own.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Cells at a time; by default as the suite says.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Cells at a time; by default one per GPU, else as the suite says.")
+]
+Checkpoint = Annotated[
+    str,
+    typer.Option("--model", metavar="DIR", help="A checkpoint, directory or hub id, in place of the suite's models."),
+]
 Text = Literal["table", "json"]
 ReportText = Literal["table", "markdown", "csv", "json", "latex"]
 ClaimsText = Literal["table", "markdown", "json"]
@@ -35,12 +41,12 @@ RESULTS = Path("results/runs")
 CLAIMS = Path("suites/claims")
 
 
-def suite_of(path: Path, overrides: str, only: list[str]) -> Suite:
-    """The suite of a file, with overrides on top and narrowed to some arms."""
+def suite_of(path: Path, overrides: str, only: list[str], model: str = "") -> Suite:
+    """The suite of a file, with overrides on top, of another model where one is given, and narrowed to some arms."""
     from optbench.selection import narrowed
     from optbench.suite import load_suite
 
-    return narrowed(load_suite(path, overrides), only)
+    return narrowed(load_suite(path, overrides, model), only)
 
 
 def folder_of(results: Path) -> Path:

@@ -12,6 +12,7 @@ from optbench.errors import UserError
 from optbench.verbs.options import (
     CLAIMS,
     RESULTS,
+    Checkpoint,
     ClaimsText,
     Only,
     Overrides,
@@ -31,6 +32,7 @@ def report(
     results: Records = RESULTS,
     only: Only,
     overrides: Overrides = "",
+    model: Checkpoint = "",
     format: ReportText = "table",
     html: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write one page that needs no network, DIR/index.html, instead.")
@@ -46,14 +48,14 @@ def report(
             raise UserError(
                 f"--results {results}: is not there; it is a folder of runs, an archive (*.jsonl) or a bundle (*.zip)"
             )
-        say(report_text(suite_of(suite, overrides, only), results, format))
+        say(report_text(suite_of(suite, overrides, only, model), results, format))
         return
     source = context.get_parameter_source("format")
     if source is not None and source.name != "DEFAULT":
         raise UserError(f"--format {format}: prints the report; --html and --figures write files: ask for one of them")
     from optbench.commands.report import report_files
 
-    for line in report_files(suite_of(suite, overrides, only), results, html=html, figures=figures):
+    for line in report_files(suite_of(suite, overrides, only, model), results, html=html, figures=figures):
         say(line)
 
 

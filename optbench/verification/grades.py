@@ -12,10 +12,15 @@ from pandas.api.types import is_bool_dtype
 from optbench.cell import CellSpec
 from optbench.tasks import arithmetic
 from optbench.tasks.base import Example, Grade
+from optbench.tasks.extraction import flexible, strict
 from optbench.tasks.grading import grader
+from optbench.tasks.gsm8k import Gsm8kTask
+from optbench.tasks.mathinstruct import MathInstructTask
 from optbench.verification.numbers import mean, number, same
 
 COLUMNS = ("id", "source", "question", "reference", "text", "answer", "correct", "format_error")
+READ_OTHERWISE = ("strict", "flexible", "by_program")
+"""Columns that a table of questions may have beside those."""
 Grader = Callable[[str, Example], Grade]
 
 
@@ -38,10 +43,21 @@ def wrong_questions(content: Mapping[str, Any], table: pd.DataFrame) -> Iterator
     for source in dict.fromkeys(sources):
         own = [float(value) for value, name in zip(correct, sources, strict=True) if name == source]
         computed[f"accuracy/{source}"] = mean(own)
+        if f"questions/{source}" in result:
+            computed[f"questions/{source}"] = float(len(own))
+    for column in READ_OTHERWISE:
+        if column in table.columns:
+            told = [
+                (source, bool(value)) for source, value in zip(sources, table[column], strict=True) if pd.notna(value)
+            ]
+            name = column if column == "by_program" else f"accuracy_{column}"
+            computed[name] = mean(float(value) for _, value in told)
+            for source in dict.fromkeys(source for source, _ in told) if name != column else ():
+                computed[f"{name}/{source}"] = mean(float(value) for own, value in told if own == source)
     for name, found in computed.items():
         if not same(result.get(name), found):
             yield f"result.{name} is {result.get(name)!r}, but the table says {found:.12g}"
-    for name in sorted(name for name in result if name.startswith("accuracy/") and name not in computed):
+    for name in sorted(name for name in result if name.startswith("accuracy") and name not in computed):
         yield f"result.{name} is {result[name]!r}, but the table has no such question"
     if table["id"].duplicated().any():
         yield f"asks {table['id'][table['id'].duplicated()].iloc[0]!r} twice"
@@ -51,6 +67,8 @@ def grader_of(task: Any) -> Grader | None:
     """The task's own way of grading, where it needs neither data nor a model; None for others (plug-ins)."""
     if isinstance(task, arithmetic.ArithmeticTask):
         return arithmetic.grade
+    if isinstance(task, Gsm8kTask | MathInstructTask):
+        return task.grade  # the questions of each set in the way of that set
     own = type(task).__module__.startswith("optbench.") and "grading" in type(task).model_fields
     return grader(task.grading) if own else None
 
@@ -59,10 +77,20 @@ def wrong_grades(table: pd.DataFrame, grade: Grader) -> Iterator[str]:
     """Rows whose answer or verdict is not what grading their text gives: the first one, and how many."""
     rows = zip(*(table[name].tolist() for name in COLUMNS), strict=True)
     wrong = []
+    verdicts = {
+        name: dict(zip(table["id"], table[name], strict=True)) for name in READ_OTHERWISE if name in table.columns
+    }
     for id_, source, question, reference, text, answer, correct, format_error in rows:
         if not (isinstance(text, str) and isinstance(reference, str)):
             wrong.append((id_, "its text or reference is missing"))
             continue
+        for name, read in (("strict", strict), ("flexible", flexible)):
+            if (
+                name in verdicts
+                and pd.notna(verdicts[name][id_])
+                and bool(verdicts[name][id_]) != read(text, reference)
+            ):
+                wrong.append((id_, f"its column {name} is not what its text says"))
         found = grade(text, Example(str(id_), str(question), "", reference, str(source)))
         recorded = (answer if isinstance(answer, str) else None, bool(correct), bool(format_error))
         if recorded != (found.answer, found.correct, found.format_error):

@@ -32,11 +32,11 @@ def wrong_weights(content: Mapping[str, Any], data: bytes, cell: CellSpec | None
         yield f"holds {entries} numbers, but the record says that {claimed:g} parameters were trained"
     if cell is not None:
         try:
-            least = cell.model.dimensions().matrix_parameters
+            least = cell.model.dimensions().trained_parameters
         except (OSError, UserError):
             return
         if entries < least:
-            yield f"holds {entries} numbers, but the matrices of the model alone have {least}"
+            yield f"holds {entries} numbers, but the trained matrices of the model alone have {least}"
 
 
 def parameters_claimed(content: Mapping[str, Any]) -> float:

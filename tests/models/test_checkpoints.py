@@ -7,11 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 
 from optbench.errors import UserError
 from optbench.models import checkpoints
 from optbench.models.generation import generate
+from optbench.models.language_model import batch_of_labels, cross_entropy
 from optbench.models.pretrained import Pretrained
+from optbench.models.roles import parameters_of
+from optbench.optim.specs import PRESETS, OptimizerSpec
+from optbench.oracle import Oracle
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz 0123456789+="
 EOS = "</s>"
@@ -95,14 +100,51 @@ def test_a_checkpoint_with_one_changed_byte_of_weights_is_another(copied):
 
 
 def test_weights_are_float32_whatever_they_are_stored_in(stored):
-    from safetensors.torch import load_file
-
     model = _build(stored)
     kept = load_file(stored / "model.safetensors")
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
     assert {tensor.dtype for tensor in kept.values()} == {torch.bfloat16}
     for name, p in model.module.named_parameters():
         assert torch.equal(p.to(torch.bfloat16), kept[name])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_checkpoint_of_16_bits_trains_as_its_float32_copy_does_and_its_shift_is_exact(tmp_path, dtype):
+    half = _save(tmp_path / "half", dtype=dtype)
+    single = _save(tmp_path / "single", dtype=torch.float32)
+    widened = {name: tensor.float() for name, tensor in load_file(half / "model.safetensors").items()}
+    save_file(widened, single / "model.safetensors", metadata={"format": "pt"})
+    ids = torch.randint(2, 30, (6, 12), generator=torch.Generator().manual_seed(0))
+    seen = []
+    for folder in (half, single):
+        model = _build(folder)
+        assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+        optimizer = OptimizerSpec.model_validate(PRESETS["sam"]).build(parameters_of(model.module))
+        batch = batch_of_labels({"input_ids": ids, "labels": ids})
+        steps = [optimizer.step(Oracle(model, cross_entropy, batch), observe=True) for _ in range(3)]
+        for info in steps:
+            # In 16 bits most of a shift of 0.05 would be lost to rounding.
+            assert info.notes["shift_norm"] == pytest.approx(0.05, rel=1e-5)
+            assert info.notes["shift_cosine"] == pytest.approx(1.0, abs=1e-9)
+        weights = [p.detach().clone() for p in model.module.parameters()]
+        seen.append(([float(info.loss) for info in steps], weights))
+    (losses, ours), (same, theirs) = seen
+    assert losses == same and len(set(losses)) == 3
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_adapters_on_a_checkpoint_of_16_bits_are_float32_and_so_are_the_frozen_weights(stored, precision):
+    pytest.importorskip("peft")
+    spec = Pretrained(path=str(stored), lora={"r": 2})
+    model = spec.build(seed=0, device="cpu", precision=precision, attention="sdpa")
+    assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    assert {p.role for p in parameters_of(model.module)} == {"adapter"} and spec.is_small
+    found = spec.dimensions()
+    assert sum(p.tensor.numel() for p in parameters_of(model.module)) == found.trained_parameters
+    assert found.base == Pretrained(path=str(stored)).dimensions()
+    plain = Pretrained(path=str(stored)).identity()
+    assert spec.identity() == {**plain, "lora": {"r": 2}} and not Pretrained(path=str(stored)).is_small
 
 
 def test_a_checkpoint_has_its_own_tokenizer_a_tied_head_and_known_sizes(stored):
@@ -173,8 +215,6 @@ def test_a_checkpoint_without_a_tokenizer_is_refused(copied):
 
 
 def test_a_checkpoint_that_lacks_a_tensor_is_refused_and_not_filled_with_noise(copied):
-    from safetensors.torch import load_file, save_file
-
     kept = load_file(copied / "model.safetensors")
     del kept["model.layers.1.mlp.up_proj.weight"]
     save_file(kept, copied / "model.safetensors", metadata={"format": "pt"})
@@ -220,3 +260,12 @@ def test_a_hub_checkpoint_is_known_by_its_commit_and_not_by_the_name_of_its_bran
     by_branch = Pretrained(path="somebody/model").identity()
     assert by_branch["path"] == {"hub": "somebody/model", "commit": "0123abcd"}
     assert Pretrained(path="somebody/model", hub_revision="0123abcd").identity() == by_branch
+
+
+def test_a_commit_written_out_is_itself_and_nobody_is_asked(no_hub, monkeypatch):
+    monkeypatch.setattr(checkpoints, "urlopen", None)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    spec = Pretrained(path="somebody/model", hub_revision=commit)
+    assert spec.identity()["path"] == {"hub": "somebody/model", "commit": commit}
+    with pytest.raises(UserError, match="somebody/model: this checkpoint cannot be loaded"):
+        spec.tokenizer()

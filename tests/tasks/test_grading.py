@@ -138,3 +138,87 @@ def test_a_typographic_minus_and_a_named_unknown_are_read(text, expected):
 
 def test_the_last_number_keeps_a_typographic_minus():
     assert last_number("so it is \u22125") == "-5"
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "answer", "correct"),
+    [
+        ("3 + 4\n#### 72 apples", "72", "72", True),
+        ("The answer is about 72.", "72", "72", True),
+        ("The answer is $1,200.00.", "1200", "1,200.00", True),
+        ("so it is 72, as said", "72", "72", True),
+        ("it was 71. The answer is 72, not 73", "72", "72", True),
+        ("The answer is unknown. 72", "72", "72", True),
+        ("The answer is none", "72", "none", False),
+        ("no idea", "72", None, False),
+        ("#### 5.699999999999999", "5.7", "5.699999999999999", True),
+        ("#### 5.69", "5.7", "5.69", False),
+        ("#### 5e-05", "0.00005", "5e-05", True),
+        ("#### 1e400000000", "1", "1e400", False),
+        ("#### 3/4", "0.75", "3/4", True),
+        ("#### -5", "5", "-5", False),
+        ("#### 1/0", "1", "1/0", False),
+        ("#### 0", "0", "0", True),
+        ("#### 1e-12", "0", "1e-12", False),
+        ("The answer is Option 2.", "option 2", "Option 2.", True),
+        ("True", "True", "True", True),
+        ("Let me see.\nFalse", "True", "False", False),
+        ("The answer is $x^2$", "x^2", "$x^2$", True),
+        ("", "True", None, False),
+        ("\n", "72", None, False),
+    ],
+)
+def test_marked_or_last_is_generous_about_the_place_and_strict_about_the_value(text, reference, answer, correct):
+    assert graded("marked_or_last", text, reference) == (answer, correct)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "correct"),
+    [
+        (r"so \boxed{\frac{1}{2}}", r"\frac{1}{2}", True),
+        (r"so \boxed{0.5}", r"\frac{1}{2}", True),
+        (r"\boxed{1}, no, \boxed{\dfrac12}", r"\frac{1}{2}", True),
+        (r"\boxed{\frac{1}{2}}, and then 7", r"\frac{1}{2}", True),
+        (r"The answer is $\frac{1}{2}$.", r"\frac{1}{2}", True),
+        ("The answer is 1/2", r"\frac{1}{2}", True),
+        ("#### sqrt(3)/2", r"\frac{\sqrt{3}}{2}", True),
+        ("#### x**2 + 2*x", "x^2+2x", True),
+        (r"\boxed{(3, \infty)}", r"(3,\infty)", True),
+        (r"\boxed{3}", r"(3,\infty)", False),
+        (r"\boxed{\text{Evelyn}}", "Evelyn", True),
+        (r"\boxed{evelyn}", r"\text{Evelyn}", True),
+        (r"\boxed{10,000}", "10000", True),
+        (r"\boxed{10001}", "10000", False),
+        (r"\boxed{\left( 1, 2 \right)}", "(1,2)", True),
+        (r"\boxed{(2, 1)}", "(1,2)", False),
+        (r"\boxed{90^\circ}", "90", True),
+        (r"\boxed{9^{9^{9^{9}}}}", "1", False),
+        (r"\boxed{" + "x+" * 300 + "x}", "301x", False),
+        ("so it is 7", "7", True),
+        ("no idea", "7", False),
+        (r"\boxed{", "7", False),
+        (r"\boxed{}", "7", False),
+        (r"\boxed 7", "7", True),
+    ],
+)
+def test_boxed_reads_what_stands_in_the_last_box(text, reference, correct):
+    assert graded("boxed", text, reference)[1] is correct
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        (r"\boxed{a{b}c}", "a{b}c"),
+        (r"\boxed{1} \boxed{2", "1"),
+        (r"\fbox{3}", "3"),
+        (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed{\{1}", r"\{1"),
+        (r"\boxed 5", "5"),
+        ("none", None),
+        (r"\boxed{}", None),
+    ],
+)
+def test_a_box_is_read_to_its_own_brace(text, inside):
+    from optbench.tasks.boxed import boxed
+
+    assert boxed(text) == inside

@@ -55,14 +55,14 @@ def test_a_bad_line_is_named_by_file_and_number(tmp_path, line, message):
     path = tmp_path / "data.jsonl"
     path.write_bytes(b"\n".join([GOOD, b"", line, GOOD]))
     with pytest.raises(UserError, match="data.jsonl" + message):
-        read_jsonl(str(path), Fields(), name="train")
+        read_jsonl(str(path), Fields(), name="train", graded=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n"])
 def test_an_empty_file_is_refused(tmp_path, content):
     (tmp_path / "data.jsonl").write_bytes(content)
     with pytest.raises(UserError, match="data.jsonl: no examples"):
-        read_jsonl(str(tmp_path / "data.jsonl"), Fields(), name="train")
+        read_jsonl(str(tmp_path / "data.jsonl"), Fields(), name="train", graded=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -71,7 +71,7 @@ def test_an_unreadable_file_is_refused(tmp_path):
     path.write_bytes(GOOD)
     path.chmod(0)
     with pytest.raises(UserError, match="cannot be read"):
-        read_jsonl(str(path), Fields(), name="train")
+        read_jsonl(str(path), Fields(), name="train", graded=True)
 
 
 def test_a_folder_or_nothing_is_no_file(tmp_path):
@@ -79,7 +79,7 @@ def test_a_folder_or_nothing_is_no_file(tmp_path):
         with pytest.raises(ValidationError, match="there is no file"):
             JsonlTask(path=str(path))
     with pytest.raises(UserError, match="cannot be read"):
-        read_jsonl(str(tmp_path), Fields(), name="train")
+        read_jsonl(str(tmp_path), Fields(), name="train", graded=True)
 
 
 @pytest.mark.parametrize(
@@ -95,20 +95,20 @@ def test_a_folder_or_nothing_is_no_file(tmp_path):
 )
 def test_what_is_learned_ends_in_what_is_graded(tmp_path, row, solution, answer):
     path = write(tmp_path / "d.jsonl", [{"question": "q", **row}])
-    (example,) = read_jsonl(path, Fields(), name="train")
+    (example,) = read_jsonl(path, Fields(), name="train", graded=True).examples
     assert (example.solution, example.answer, example.source, example.id) == (solution, answer, "data", "train-1")
 
 
 def test_fields_may_have_other_names(tmp_path):
     path = write(tmp_path / "d.jsonl", [{"problem": "q", "cot": "s", "gold": 4, "topic": "algebra"}])
     fields = Fields(question="problem", solution="cot", answer="gold", source="topic")
-    (example,) = read_jsonl(path, fields, name="train")
+    (example,) = read_jsonl(path, fields, name="train", graded=True).examples
     assert (example.question, example.solution, example.answer, example.source) == ("q", "s\n#### 4", "4", "algebra")
 
 
 def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path):
     (tmp_path / "d.jsonl").write_bytes(b"\xef\xbb\xbf" + GOOD + b"\r\n" + GOOD + b"\r\n")
-    assert len(read_jsonl(str(tmp_path / "d.jsonl"), Fields(), name="train")) == 2
+    assert len(read_jsonl(str(tmp_path / "d.jsonl"), Fields(), name="train", graded=True).examples) == 2
 
 
 @pytest.mark.parametrize("data_seed", [0, 1, 2])

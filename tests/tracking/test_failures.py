@@ -8,9 +8,9 @@ from tracking_cases import command, environment
 
 from optbench.commands.wandb import tracking_of
 from optbench.errors import UserError
+from optbench.executors.events import Event
 from optbench.executors.jobs import jobs_for
-from optbench.executors.local import Event
-from optbench.executors.worker import _do
+from optbench.executors.worker import attempted
 from optbench.store import Store
 from optbench.suite import load_suite
 from optbench.tracking import session
@@ -55,13 +55,18 @@ def broken(request, monkeypatch):
     return request.param
 
 
+def alone(tracked, said):
+    how = {"device": "cpu", "contended": False, "last": True, "checkpoint_minutes": 0.0}
+    return {**how, "tracked": tracked, "say": said.append}
+
+
 def test_a_failure_costs_no_cell_and_is_told_once(broken, suite, untracked, tmp_path):
     loaded = load_suite(suite)
     cell = loaded.cells()[0]
     store, said = Store(tmp_path / "runs"), []
     (job,) = [job for job in jobs_for(loaded.cells(), store) if job.key == cell.key]
     tracked = Tracked(Target("offline", tmp_path), labels_of(loaded, cell))
-    assert _do(job, store.root, device="cpu", contended=False, tracked=tracked, say=said.append) == "completed"
+    assert attempted(job, store.root, **alone(tracked, said)) == {"event": "done", "outcome": "completed"}
     told = [message for message in said if message["event"] == "untracked"]
     assert told == [{"event": "untracked", "reason": "RuntimeError: wandb is"}]
     one, other = store.record(cell.key).content(), untracked.record(cell.key).content()
@@ -85,7 +90,7 @@ def test_a_cell_that_fails_ends_its_run_as_failed(monkeypatch, suite, tmp_path):
     job = jobs_for(loaded.cells(), store)[0]
     tracked = Tracked(Target("offline", tmp_path), labels_of(loaded, loaded.cells()[0]))
     with pytest.raises(ZeroDivisionError):
-        _do(job, store.root, device="cpu", contended=False, tracked=tracked, say=lambda message: None)
+        attempted(job, store.root, **alone(tracked, []))
     assert Broken.ended == ["dropped", "closed"]
 
 

@@ -18,7 +18,7 @@ from optbench.suite import load_suite
 from optbench.tracking.labels import labels_of
 from optbench.tracking.live import Live, Rows, Tracked
 from optbench.tracking.target import Target
-from optbench.train import CHECK_EVERY
+from optbench.train import CHECK_EVERY, History
 
 
 class Operations(TorchDispatchMode):
@@ -73,6 +73,28 @@ def test_rows_arrive_after_the_next_wait_in_order_and_once():
     assert rows.arrived() == []
     rows.send()
     assert rows.arrived() == expected[3:]
+
+
+def test_a_run_that_goes_on_is_told_what_earlier_sessions_did():
+    class Session(list):
+        def log(self, row, step):
+            self.append((step, row))
+
+    live = Live(Tracked(None, None), None, lambda reason: pytest.fail(reason))
+    live._session = session = Session()
+    history = History(
+        losses=[3.0, 2.0], gradient_norms=[1.0, 0.5], lr_scales=[0.1, 0.2], tokens=[7, 8], passes=[2.0, 1.0]
+    )
+    live.resume(history)
+    for step in range(2, 2 * CHECK_EVERY):
+        live.step(info(step), lr_scale=0.5, tokens=10 + step, passes=2.0)
+        live.observe(step + 1)
+    assert session[:2] == [
+        (0, {"loss": 3.0, "gradient_norm": 1.0, "lr_scale": 0.1, "tokens": 7, "passes": 2.0}),
+        (1, {"loss": 2.0, "gradient_norm": 0.5, "lr_scale": 0.2, "tokens": 8, "passes": 3.0}),
+    ]
+    assert [step for step, _ in session] == list(range(CHECK_EVERY))
+    assert session[2][1]["passes"] == 5.0
 
 
 def test_rows_are_logged_sixteen_steps_late_while_the_cell_trains(suite, tmp_path):

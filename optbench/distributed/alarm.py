@@ -1,0 +1,106 @@
+"""How the failure of one rank ends all, at once, with one message.
+
+A rank that fails leaves the others waiting in a sum that never comes: gloo notices when the connection breaks, NCCL
+after its timeout, which has to be long here. So the first to fail says so in the store that the ranks met in, and a
+thread in every rank looks there twice a second. Whoever finds an alarm that is not its own ends its process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO
+
+from optbench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # type: ignore[attr-defined]
+
+LOOK_SECONDS = 0.5
+FAILED = "optbench/failed"
+
+
+class Ended(Exception):
+    """The run has to end for the reason given, with this exit code; it is no mistake of the user's."""
+
+    def __init__(self, reason: str, code: int = 1) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+INTERRUPTED = "interrupted; the same command again continues"
+
+
+class Alarm:
+    """The alarm of one rank, for a block: an error in it ends the processes of all ranks.
+
+    `connect` opens a connection to the store; the thread needs one of its own.
+    """
+
+    def __init__(self, rank: int, connect: Callable[[], Store], stream: TextIO) -> None:
+        """`stream` receives the message, if this rank is the first to fail."""
+        self._rank, self._stream = rank, stream
+        self._store = connect()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, args=(connect(),), daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self.fail(error)
+        self._ended.set()
+        self._thread.join()
+
+    def fail(self, error: BaseException) -> NoReturn:
+        """Ends this process and, through them, all others: with one message, of whoever was the first to fail."""
+        self._ended.set()
+        code, text = told(error)
+        who = f"rank {self._rank}: " if self._rank else ""
+        claimed = self._claim(json.dumps({"rank": self._rank, "code": code}))
+        if claimed["rank"] == self._rank:
+            print(who + text, file=self._stream, flush=True)
+        # Not an orderly exit: that would wait for sums which the other ranks will never complete.
+        os._exit(claimed["code"])
+
+    def _claim(self, mine: str) -> dict[str, Any]:
+        """What the first to fail has said: `mine`, or another's. Where the store is gone, so is the rank that held it,
+        and its own words are all that this one has."""
+        try:
+            found: dict[str, Any] = json.loads(self._store.compare_set(FAILED, "", mine))
+        except RuntimeError:
+            found = json.loads(mine)
+        return found
+
+    def _watch(self, store: Store) -> None:
+        while not self._ended.wait(LOOK_SECONDS):
+            try:
+                if not store.check([FAILED]):
+                    continue
+                found = json.loads(store.get(FAILED))
+            except RuntimeError:
+                found = {"rank": -1, "code": 1}
+            if not self._ended.is_set() and found["rank"] != self._rank:
+                os._exit(found["code"])
+
+
+def told(error: BaseException) -> tuple[int, str]:
+    """The exit code for an error, and what is said of it: a user's mistake in its own words, anything else whole."""
+    if isinstance(error, UserError):
+        return 2, str(error)
+    if isinstance(error, Ended):
+        return error.code, str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return 130, INTERRUPTED
+    return 1, "".join(traceback.format_exception(error)).rstrip()
+
+
+def silence() -> None:
+    """Nothing more of what this process prints is seen."""
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")
