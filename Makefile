@@ -33,7 +33,7 @@ smoke: $(READY)
 	$(BIN)/optbench run suites/smoke.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

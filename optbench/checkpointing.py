@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from optbench import checkpoint, seal
 from optbench.checkpoint import Damaged, Statement
 from optbench.checkpoint_tree import Unsupported, put_together, taken_apart
+from optbench.errors import UserError
 from optbench.provenance import version_of
 from optbench.store import write_whole
 
@@ -143,8 +144,7 @@ class Checkpoints:
                 statement = checkpoint.statement_of(folder)
                 reason = self._unfit(statement, needed)
                 if not reason:
-                    files = checkpoint.check(folder)
-                    self._load(folder, files)
+                    self._load(folder, checkpoint.check(folder))
             except (Damaged, OSError) as error:
                 reason = f"it is damaged: {error}"
             if not reason:
@@ -198,6 +198,20 @@ class Checkpoints:
         return ""
 
     def _load(self, folder: Path, files: list[Path]) -> None:
+        """Raises UserError where the parts cannot take up what is there: other code wrote it under the same version,
+        and some of them may have changed already."""
+        try:
+            self._take_up(folder, files)
+        except Damaged:
+            raise
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UserError(
+                f"{folder}: the checkpoint is whole, but this run cannot go on from it ({reason}); "
+                f"delete {folder.parent} to start the run anew"
+            ) from error
+
+    def _take_up(self, folder: Path, files: list[Path]) -> None:
         from safetensors.torch import load_file
 
         form = json.loads((folder / checkpoint.STATE).read_bytes())

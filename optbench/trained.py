@@ -111,7 +111,7 @@ def trained(
         parts["random"] = TorchState(device)
         along = [panel_key(panel) for panel in panels if panel.along_training]
         batches.skip(checkpoints.resume(history, parts, panels=watch.seconds, needed=along))
-    ranks.compare(model.module, plan.repeats, np.array(history.steps))
+    ranks.compare(model.module, plan.repeats, prepared.lengths, prepared.supervised, np.array(history.steps))
     if history.steps == 0:
         watch.observe(0)
     schedule = training.schedule

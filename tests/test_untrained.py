@@ -8,9 +8,11 @@ from models.test_checkpoints import _save
 
 from optbench import untrained
 from optbench.cell import CellSpec
+from optbench.commands.merge import merged_into
 from optbench.evaluation import example_losses
 from optbench.runner import run_cell
 from optbench.store import Store
+from optbench.verification.verify import verify_records
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +63,22 @@ def test_it_changes_nothing_of_what_follows(checkpoint, tmp_path, monkeypatch):
 def test_random_weights_have_no_score_before(tmp_path):
     assert not [name for name in run_cell(CELL, Store(tmp_path)).result if "_before" in name]
     assert not (tmp_path / "before").exists()
+
+
+def test_such_records_are_verified_and_merged(checkpoint, tmp_path):
+    store = Store(tmp_path / "runs")
+    record = run_cell(cell(checkpoint), store)
+    (tmp_path / "runs" / "checkpoints" / record.key / "64").mkdir(parents=True)
+    assert verify_records(tmp_path / "runs").findings.problems == []
+    text, is_well = merged_into(tmp_path / "runs", tmp_path / "more")
+    assert is_well, text
+    assert Store(tmp_path / "more").has(record.key)
+
+
+def test_a_score_before_that_is_no_fraction_is_told(checkpoint, tmp_path):
+    store = Store(tmp_path)
+    record = run_cell(cell(checkpoint), store)
+    path = store.folder(record.key) / "record.json"
+    path.write_text(path.read_text().replace('"accuracy_before": ', '"accuracy_before": 7'))
+    said = " ".join(problem.what for problem in verify_records(tmp_path).findings.problems)
+    assert "accuracy_before" in said and "is no fraction" in said

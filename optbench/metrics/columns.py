@@ -31,7 +31,12 @@ _TABLE = (
     ),
     Column("by_program", "fraction", "neither", "Test questions answered by what a program of the model printed."),
     Column("test_nll", "nats", "lower", "Mean negative log likelihood per supervised position of the test solutions."),
-    Column("bits_per_byte", "bits/byte", "lower", "Loss of the test text per byte of it, whatever the tokenizer."),
+    Column(
+        "bits_per_byte",
+        "bits/byte",
+        "lower",
+        "Loss of the test text per byte; compares tokenizers that keep every byte.",
+    ),
     Column("test_loss", "", "lower", "Mean loss of the test examples, for tasks whose loss is no likelihood."),
     Column(
         "final_loss",

@@ -12,7 +12,8 @@ ONE_MOMENT, TWO_MOMENTS = 4.0, 8.0
 
 
 def state_per_entry(optimizer: Any) -> tuple[float, float]:
-    """Bytes of state for each entry of a hidden matrix, and of any other parameter, by the optimizer's rule."""
+    """Bytes of state for each entry of a hidden matrix, and of any other parameter, by the optimizer's rule. Rules from
+    elsewhere, whose code is not run for a plan, are taken to keep two moments."""
     rule = optimizer.rule
     if rule.kind == "gd":
         kept = ONE_MOMENT if rule.momentum else 0.0
@@ -21,10 +22,8 @@ def state_per_entry(optimizer: Any) -> tuple[float, float]:
         return TWO_MOMENTS, TWO_MOMENTS
     if rule.kind == "muon":
         return ONE_MOMENT, TWO_MOMENTS
-    # A rule from elsewhere: built on small matrices and asked.
-    from optbench.profiling.memory import bytes_per_entry
-
-    return bytes_per_entry(optimizer, "hidden"), bytes_per_entry(optimizer, "embedding")
+    # Of a rule from elsewhere nothing is run here: its code may fail, or end the process. Most keep two.
+    return TWO_MOMENTS, TWO_MOMENTS
 
 
 def working_bytes(rule: Any, matrices: Sequence[tuple[int, int]]) -> float:

@@ -178,17 +178,22 @@ class _Recorder:
             yield self.prepared.batch(chosen, micro_batch=self.micro_batch)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The task's losses; the first evaluation of each part in a step is kept."""
+        """The task's losses, kept in the order of the evaluations in a step. The output layer may take a part in
+        pieces, each evaluated by itself."""
         found = self.task.losses(outputs, targets)
         self._parts.append(found.detach())
         return found
 
     def end_step(self) -> None:
         """Turns what was kept into one look at each example of the batch."""
+        import torch
+
         from optbench.evaluation import mean_by_example
 
-        parts = -(-len(self._rows) // self.micro_batch)
-        own = mean_by_example(self._parts[:parts], self.prepared.supervised[self._rows])
+        supervised = self.prepared.supervised[self._rows]
+        # The first evaluation of the batch comes first; later ones, at shifted weights, follow.
+        first = torch.cat(self._parts)[: int(supervised.sum())]
+        own = mean_by_example([first], supervised)
         self.looks[self._rows, self._seen[self._rows]] = own / own.mean()
         self._seen[self._rows] += 1
         self._parts.clear()

@@ -30,9 +30,11 @@ _REFUSED_OS = frozenset(
     "rename rmdir setxattr spawn startfile symlink system truncate utime".split()
 )
 _NAMES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-_CALLS = {  # socket, execve, execveat, kill, ptrace, fork, vfork | clone | clone3, by machine
-    "x86_64": ((41, 59, 322, 62, 101, 57, 58), 56, 435),
-    "aarch64": ((198, 221, 281, 129, 117), 220, 435),
+# socket, execve, execveat, kill, ptrace, fork, vfork, tkill, tgkill, rt_sigqueueinfo, rt_tgsigqueueinfo,
+# pidfd_send_signal, pidfd_open, io_uring_setup, as far as the machine has them | clone | clone3
+_CALLS = {
+    "x86_64": ((41, 59, 322, 62, 101, 57, 58, 200, 234, 129, 297, 424, 434, 425), 56, 435),
+    "aarch64": ((198, 221, 281, 129, 117, 130, 131, 138, 240, 424, 434, 425), 220, 435),
 }
 _SAME_THREAD_GROUP = 0x00010000
 

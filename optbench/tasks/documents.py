@@ -54,6 +54,9 @@ def streamed(path: str, *, name: str, split: str, hub_revision: str, field: str)
     """
     import datasets
 
+    is_path = path.startswith((".", "/", "~")) or path.endswith("/") or path.count("/") > 1
+    if is_path and not Path(path).expanduser().exists():
+        raise UserError(f"{path}: no such file or folder")  # No id on the hub is written like this.
     datasets.disable_progress_bars()
     try:
         rows = datasets.load_dataset(path, name or None, split=split, revision=hub_revision or None, streaming=True)

@@ -231,7 +231,8 @@ class Pretraining:
         raise UserError("pretraining asks no questions that could be graded: look at test_nll instead")
 
     def evaluate(self, examples: Sequence[Example], model: LanguageModel, *, micro_batch: int) -> Evaluation:
-        """The loss of documents in nats per token, and in bits per byte of text, which tokenizers do not change.
+        """The loss of documents in nats per token, and in bits per byte of the text as it stands: comparable between
+        tokenizers that keep every byte.
 
         Each document is read by itself, in pieces of `length` tokens; its end is predicted, too.
         """

@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype
 
 from optbench.cell import CellSpec
+from optbench.metrics.columns import BEFORE
 from optbench.tasks import arithmetic
 from optbench.tasks.base import Example, Grade
 from optbench.tasks.extraction import flexible, strict
@@ -57,7 +58,12 @@ def wrong_questions(content: Mapping[str, Any], table: pd.DataFrame) -> Iterator
     for name, found in computed.items():
         if not same(result.get(name), found):
             yield f"result.{name} is {result.get(name)!r}, but the table says {found:.12g}"
-    for name in sorted(name for name in result if name.startswith("accuracy") and name not in computed):
+    # What the model scored before training comes from other answers, which a record does not keep.
+    before = result.get("accuracy" + BEFORE, 0.0)
+    if not 0.0 <= before <= 1.0:
+        yield f"result.accuracy{BEFORE} is {before!r}, which is no fraction"
+    told_apart = {*computed, "accuracy" + BEFORE}
+    for name in sorted(name for name in result if name.startswith("accuracy") and name not in told_apart):
         yield f"result.{name} is {result[name]!r}, but the table has no such question"
     if table["id"].duplicated().any():
         yield f"asks {table['id'][table['id'].duplicated()].iloc[0]!r} twice"

@@ -16,7 +16,7 @@ from optbench.verification.evidence import Evidence, Files, evidence_in
 from optbench.verification.problem import RUN_AGAIN, Findings
 
 _PREFIX, _KEY = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{16}")
-BESIDE = ("probes", "rewrites", "logs")
+BESIDE = ("probes", "rewrites", "before", "checkpoints", "locks", "logs")
 """What lies beside records in a results folder."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from optbench.planning import answers, memory
 from optbench.planning.devices import Device, device_of
 from optbench.planning.disk import record_bytes
 from optbench.planning.memory import Trained, peak_of
-from optbench.planning.rules import state_per_entry, update_bytes
+from optbench.planning.rules import TWO_MOMENTS, state_per_entry, update_bytes
 from optbench.planning.workload import Workload, workload_of
 from optbench.profiling.memory import bytes_per_entry
 
@@ -48,10 +50,20 @@ def peak(spec: CellSpec, device: Device = GPU) -> memory.Peak:
     return peak_of(spec.model, spec.optimizer, spec.training, work, device)
 
 
-@pytest.mark.parametrize("name", [*PRESETS, *OTHERS])
+@pytest.mark.parametrize("name", [*PRESETS, "momentum"])
 def test_state_of_rules_is_what_they_allocate(name: str) -> None:
     spec = optimizer(name)
     assert state_per_entry(spec) == (bytes_per_entry(spec, "hidden"), bytes_per_entry(spec, "embedding"))
+
+
+def test_of_rules_from_elsewhere_nothing_is_run(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text(
+        "import torch\n\n\nclass Own(torch.optim.SGD):\n"
+        "    def step(self, closure=None):\n        raise SystemExit('was run')\n"
+    )
+    spec = OptimizerSpec.model_validate({"rule": {"kind": "torch", "target": f"{own}:Own", "lr": 0.1}})
+    assert state_per_entry(spec) == (TWO_MOMENTS, TWO_MOMENTS)
 
 
 def test_constants_are_those_of_the_modules_that_load_torch() -> None:

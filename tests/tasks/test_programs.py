@@ -122,6 +122,8 @@ def test_what_a_program_has_no_use_for_is_refused(tmp_path, forbidden):
         "c.open(TARGET, 0o101, 0o600)",
         "c.open(b'/etc/passwd', 0)",
         "c.kill(os.getppid(), 0)",
+        "c.syscall(434, os.getppid(), 0)",  # pidfd_open
+        "c.tgkill(os.getppid(), os.getppid(), 0)",
     ],
 )
 def test_the_kernel_refuses_what_goes_past_python(tmp_path, call):
