@@ -63,19 +63,23 @@ class Alarm:
         self._ended.set()
         code, text = told(error)
         who = f"rank {self._rank}: " if self._rank else ""
-        claimed = self._claim(json.dumps({"rank": self._rank, "code": code}))
-        if claimed["rank"] == self._rank:
+        mine = {"rank": self._rank, "code": code}
+        claimed = self._claim(json.dumps(mine))
+        # Where the store is gone, so is the rank that held it. A mistake of the user's is found by all ranks alike, and
+        # that one has told it; of anything else this rank's words may be all there are.
+        known = claimed is not None or not isinstance(error, UserError)
+        claimed = claimed or mine
+        if known and claimed["rank"] == self._rank:
             print(who + text, file=self._stream, flush=True)
         # Not an orderly exit: that would wait for sums which the other ranks will never complete.
         os._exit(claimed["code"])
 
-    def _claim(self, mine: str) -> dict[str, Any]:
-        """What the first to fail has said: `mine`, or another's. Where the store is gone, so is the rank that held it,
-        and its own words are all that this one has."""
+    def _claim(self, mine: str) -> dict[str, Any] | None:
+        """What the first to fail has said: `mine`, or another's; None where the store is gone."""
         try:
             found: dict[str, Any] = json.loads(self._store.compare_set(FAILED, "", mine))
         except RuntimeError:
-            found = json.loads(mine)
+            return None
         return found
 
     def _watch(self, store: Store) -> None:
