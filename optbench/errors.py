@@ -18,7 +18,8 @@ def suggestion(given: str, allowed: Iterable[str]) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: on a CPU torch says so by an error without a type of its own."""
+    """Whether an error says that memory ran out: on a CPU torch says so by a RuntimeError without a type of its own."""
     # By name, for this module loads without torch.
     named = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
-    return named or isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    on_cpu = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return named or isinstance(error, MemoryError) or on_cpu

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from optbench.clock import Clock, clock_of
+from optbench.errors import is_out_of_memory
 from optbench.models.language_model import LanguageModel, cross_entropy
 from optbench.optim.base import Optimizer, Parameter, StepInfo
 from optbench.optim.specs import OptimizerSpec
@@ -123,10 +124,8 @@ def noting_out_of_memory(note: Callable[[], None]) -> Iterator[None]:
     """Calls `note` where memory runs out inside; any other error passes."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
-        note()
-    except RuntimeError as error:
-        if "allocate memory" not in str(error):  # The processor's allocator has no error of its own.
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
         note()
     else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from optbench import cost
 from optbench.commands.tables import duration
-from optbench.errors import UserError
+from optbench.errors import UserError, is_out_of_memory
 from optbench.reweighting.lines import OwnFile
 from optbench.reweighting.proxies import Proxy, readable, tokenizer_of
 from optbench.reweighting.recorded import empty_clusters_allowed
@@ -149,7 +149,9 @@ class Judge:
         )
         try:
             found = run.run(readable_task(self.file, proxy), settings.results, device=device)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise UserError(
                 f"{proxy.name} does not fit into the memory of {device} with batches of {settings.batch_size} examples "
                 f"of up to {proxy.max_length} tokens: lower --max-length or --batch-size, or take a smaller --model"
