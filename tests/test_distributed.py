@@ -250,3 +250,30 @@ def test_a_rank_that_fails_ends_all_with_one_message(does, codes, said, traces, 
     everything = "".join(err for _, _, err in ended)
     assert everything.count(said) == 1
     assert everything.count("Traceback") == traces, everything
+
+
+LATE = """
+import time
+import optbench.distributed.launch as launch
+from optbench.errors import UserError
+
+group_of = launch.Group
+
+def late():
+    group = group_of()
+    time.sleep({seconds} * group.rank)
+    return group
+
+launch.Group = late
+with launch.joined() as (group, device):
+    raise UserError("no such file")
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.25, 2])
+def test_the_rank_with_the_store_leaves_last(seconds, tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(LATE.format(seconds=seconds))
+    ended = together(script, ranks=3)
+    assert [code for code, _, _ in ended] == [2, 2, 2], ended
+    assert "".join(err for _, _, err in ended) == "no such file\n"

@@ -2,7 +2,8 @@
 
 A rank that fails leaves the others waiting in a sum that never comes: gloo notices when the connection breaks, NCCL
 after its timeout, which has to be long here. So the first to fail says so in the store that the ranks met in, and a
-thread in every rank looks there twice a second. Whoever finds an alarm that is not its own ends its process.
+thread in every rank looks there twice a second. Whoever finds an alarm that is not its own ends its process. The first
+rank, with which the store may go, leaves last: a rank that finds no store knows neither the message nor the exit code.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn, Self, TextIO
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 0.5
 FAILED = "optbench/failed"
+LEAVES = "optbench/leaves"
+LAST_SECONDS = 10.0
+"""How long the first rank waits for the others; one that was killed, or sums on a GPU, does not answer."""
 
 
 class Ended(Exception):
@@ -41,9 +46,9 @@ class Alarm:
     `connect` opens a connection to the store; the thread needs one of its own.
     """
 
-    def __init__(self, rank: int, connect: Callable[[], Store], stream: TextIO) -> None:
-        """`stream` receives the message, if this rank is the first to fail."""
-        self._rank, self._stream = rank, stream
+    def __init__(self, rank: int, size: int, connect: Callable[[], Store], stream: TextIO) -> None:
+        """One of `size` ranks. `stream` receives the message, if this rank is the first to fail."""
+        self._rank, self._size, self._stream = rank, size, stream
         self._store = connect()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, args=(connect(),), daemon=True)
@@ -71,8 +76,7 @@ class Alarm:
         claimed = claimed or mine
         if known and claimed["rank"] == self._rank:
             print(who + text, file=self._stream, flush=True)
-        # Not an orderly exit: that would wait for sums which the other ranks will never complete.
-        os._exit(claimed["code"])
+        self._leave(self._store, claimed["code"])
 
     def _claim(self, mine: str) -> dict[str, Any] | None:
         """What the first to fail has said: `mine`, or another's; None where the store is gone."""
@@ -91,7 +95,19 @@ class Alarm:
             except RuntimeError:
                 found = {"rank": -1, "code": 1}
             if not self._ended.is_set() and found["rank"] != self._rank:
-                os._exit(found["code"])
+                self._leave(store, found["code"])
+
+    def _leave(self, store: Store, code: int) -> NoReturn:
+        try:
+            store.set(f"{LEAVES}/{self._rank}", "")
+            others = [f"{LEAVES}/{rank}" for rank in range(1, self._size)]
+            waited_for = time.monotonic() + LAST_SECONDS
+            while self._rank == 0 and time.monotonic() < waited_for and not store.check(others):
+                time.sleep(LOOK_SECONDS / 10)
+        except RuntimeError:
+            pass
+        # Not an orderly exit: that would wait for sums which the other ranks will never complete.
+        os._exit(code)
 
 
 def told(error: BaseException) -> tuple[int, str]:

@@ -50,7 +50,7 @@ def joined() -> Iterator[tuple[Group, str]]:
     if rank > 0:
         silence()
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-    with Alarm(rank, _connect, heard):
+    with Alarm(rank, dist.get_world_size(), _connect, heard):
         group = Group()
         yield group, _device()
         group.meet()
