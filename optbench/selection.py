@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from optbench.arm import Arm
 from optbench.axes import AXES, matches
 from optbench.errors import UserError, suggestion
-from optbench.suite import Arm, Suite
+from optbench.suite import Suite
 
 
 def narrowed(suite: Suite, only: Sequence[str]) -> Suite:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optbench import overrides as changes
+from optbench.added import Added
+from optbench.arm import Arm
+from optbench.arm_building import Arms, trained
 from optbench.axes import AXES, Axis, Entry, entries
-from optbench.cell import Budget, CellSpec, Training
+from optbench.cell import Budget, CellSpec
 from optbench.errors import UserError, suggestion
 from optbench.metrics.columns import COLUMNS
 from optbench.overrides import Override
@@ -21,7 +22,6 @@ from optbench.panels.base import panel_key
 from optbench.panels.specs import PRESETS as PANEL_PRESETS
 from optbench.panels.specs import PanelSpec
 from optbench.problems import Problems, check
-from optbench.steps import steps_of
 from optbench.suitefile import ContrastFields, Execution, Side, SuiteFields, of_checkpoint
 from optbench.yamlfile import Node, Place, placed, read
 
@@ -31,55 +31,6 @@ if TYPE_CHECKING:
 
 PANELS = Axis("panel", "panels", PanelSpec, PANEL_PRESETS)
 """Written like an axis, though arms do not differ in it."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """What a table compares: model x task x strategy x optimizer x budget, by display names and as specs.
-
-    `name` is model/task/strategy/optimizer, and /budget where a suite has several. `budget` is the budget as given,
-    {unit: amount}; `training.steps` is what it comes to for this arm.
-    """
-
-    name: str
-    model: str
-    task: str
-    strategy: str
-    optimizer: str
-    budget: Mapping[str, float]
-    model_spec: Any = field(repr=False)
-    task_spec: Any = field(repr=False)
-    strategy_spec: Any = field(repr=False)
-    optimizer_spec: Any = field(repr=False)
-    training: Training = field(repr=False)
-    places: Mapping[str, Place] = field(repr=False, compare=False)
-
-    def axes(self) -> dict[str, str]:
-        """The display names by axis, the budget as tables call it."""
-        names = {"model": self.model, "task": self.task, "strategy": self.strategy, "optimizer": self.optimizer}
-        return {**names, "budget": Budget(**self.budget).label}
-
-    def described(self) -> dict[str, Any]:
-        """The arm as JSON data: its name, the display names, the budget as given and in steps."""
-        names = {axis: name for axis, name in self.axes().items() if axis != "budget"}
-        return {"name": self.name, **names, "budget": dict(self.budget), "steps": self.training.steps}
-
-    @contextmanager
-    def blaming(self, axis: str) -> Iterator[None]:
-        """Puts file, line and entry of an axis before what a UserError raised inside says."""
-        try:
-            yield
-        except (OSError, UserError) as error:
-            raise self.places[axis].problem(f": {error}") from error
-
-    def specs(self) -> dict[str, Any]:
-        """The specs by axis."""
-        return {
-            "model": self.model_spec,
-            "task": self.task_spec,
-            "strategy": self.strategy_spec,
-            "optimizer": self.optimizer_spec,
-        }
 
 
 @dataclass(frozen=True)
@@ -137,16 +88,22 @@ class Suite:
     execution: Execution
     panels: list[Any] = field(default_factory=list)
     ranked_by: str = "accuracy"
+    added: Added | None = None
+    """Seeds that were added one look after another, where the suite was run until its contrasts were resolved."""
 
     def cells(self) -> list[Cell]:
-        """Every arm at every seed. Two cells of the same content have the same key, and are one run."""
+        """Every arm at every seed of the suite, then the seeds that were added to some arms. Two cells of the same
+        content have the same key, and are one run."""
         return list(self._cells)
 
     @cached_property
     def _cells(self) -> list[Cell]:
+        runs = list(itertools.product(self.arms, self.seeds))
+        if self.added is not None:
+            runs += [(arm, seed) for arm in self.arms for seed in self.added.seeds.get(arm.name, ())]
         return [
             Cell(arm, seed, CellSpec(**arm.specs(), training=arm.training, seed=seed), tuple(self.panels))
-            for arm, seed in itertools.product(self.arms, self.seeds)
+            for arm, seed in runs
         ]
 
 
@@ -182,7 +139,7 @@ def load_suite(path: Path | str, overrides: Path | str = "", checkpoint: str = "
         problems.add(root.value["ranked_by"].place, f"is {fields.ranked_by!r}; {suggestion(fields.ranked_by, better)}")
     problems.raise_any()
 
-    arms = _Arms(layers, training, budgets, problems).build(axes)
+    arms = Arms(layers, training, budgets, problems).build(axes)
     _check_panels(panels, arms, problems)
     problems.raise_any()
     name = fields.name or Path(path).stem
@@ -205,16 +162,8 @@ def _budgets(given: Node, problems: Problems) -> dict[str, tuple[Budget, Place]]
 def _training(root: Node, problems: Problems) -> Node:
     node = root.value.get("training") or placed({}, root.place.inside("training"))
     with problems.collected():
-        _trained(node, 1)
+        trained(node, 1)
     return node
-
-
-def _trained(node: Node, steps: int) -> Training:
-    if "steps" in node.value:
-        raise node.value["steps"].key.problem("is set by the budget: write `budget: {steps: ...}`")
-    whole = Node({**node.value, "steps": placed(steps, node.place)}, node.place, node.key)
-    training: Training = check(whole, Training)
-    return training
 
 
 def _overrides_file(path: Path | str, names: Mapping[str, Sequence[str]], problems: Problems) -> list[Override]:
@@ -288,100 +237,3 @@ def _contrast(given: ContrastFields) -> Contrast:
 
 def _names(side: Side) -> dict[str, str]:
     return {axis: getattr(side, axis) for axis in type(side).model_fields if axis in side.model_fields_set}
-
-
-def _check_medium(specs: Mapping[str, Any], names: Mapping[str, str], places: Mapping[str, Place]) -> None:
-    """Raises UserError where the model, or the model of a strategy's probe, cannot read what the task is written in."""
-    medium = getattr(specs["task"], "medium", "text")
-    probe = getattr(getattr(specs["strategy"], "probe", None), "model", None)
-    readers = {"model": (names["model"], specs["model"])}
-    if probe is not None and probe.kind != "same":
-        readers["strategy"] = (f"the probe's model of {names['strategy']}", probe)
-    for axis, (name, model) in readers.items():
-        if (reads := getattr(model, "medium", "text")) != medium:
-            raise places[axis].problem(
-                f": {name} reads {reads}, and the task {names['task']} is {medium}: put them in suites of their own"
-            )
-
-
-def _check_fraction(optimizer: Any, name: str, place: Place, batch_size: int) -> None:
-    """Raises UserError where an ascent asks for a part of a batch that is no number of examples: what it costs would
-    not be what is declared."""
-    fraction = Fraction(repr(float(getattr(optimizer.estimator, "ascent_fraction", 1.0))))
-    if (fraction * batch_size).denominator != 1:
-        nearest = max(1, round(fraction * batch_size))
-        raise place.problem(
-            f": ascent_fraction {float(fraction):g} of a batch of {batch_size} ({name}) is no number of examples; "
-            f"{nearest / batch_size:g} is {nearest} of them"
-        )
-
-
-@dataclass
-class _Arms:
-    """Builds arms; a part that several arms share in the same form is checked once."""
-
-    overrides: Sequence[Override]
-    training: Node
-    budgets: Mapping[str, tuple[Budget, Place]]
-    problems: Problems
-    _known: dict[tuple[Any, ...], tuple[Any, Place]] = field(default_factory=dict)
-    _too_small: set[str] = field(default_factory=set)
-
-    def build(self, axes: Mapping[str, Sequence[Entry]]) -> list[Arm]:
-        """The arms in the order of the axes, the model changing slowest and the budget fastest."""
-        arms = []
-        for chosen in itertools.product(*(axes[axis] for axis in AXES)):
-            by_axis = dict(zip(AXES, chosen, strict=True))
-            with self.problems.collected():
-                arms += self._arms(by_axis)
-        return arms
-
-    def _arms(self, chosen: Mapping[str, Entry]) -> list[Arm]:
-        names = {axis: entry.name for axis, entry in chosen.items()}
-        meet = [index for index, override in enumerate(self.overrides) if override.covers(names)]
-        specs, places = {}, {}
-        for axis, entry in chosen.items():
-            specs[axis], places[axis] = self._part(axis, entry, meet)
-        if specs["strategy"].rewrites and not specs["task"].can_rewrite:
-            raise places["strategy"].problem(
-                f": {names['strategy']} needs new examples, and the task {names['task']} cannot write any: give it a "
-                "`rewriter` with a local language model, or upsample instead"
-            )
-        _check_medium(specs, names, places)
-        base = changes.applied(self.training, "training", [self.overrides[index] for index in meet])
-        training = _trained(base, 1)
-        _check_fraction(specs["optimizer"], names["optimizer"], places["optimizer"], training.batch_size)
-        arms = []
-        for label, (budget, place) in self.budgets.items():
-            steps = self._steps(budget, specs, training.batch_size, place, "/".join(names.values()))
-            arms.append(
-                Arm(
-                    name="/".join([*names.values(), *([label] if len(self.budgets) > 1 else [])]),
-                    **names,
-                    budget=budget.given,
-                    **{f"{axis}_spec": spec for axis, spec in specs.items()},
-                    training=training.model_copy(update={"steps": steps}),
-                    places=places,
-                )
-            )
-        return arms
-
-    def _part(self, axis: str, entry: Entry, meet: Sequence[int]) -> tuple[Any, Place]:
-        meet = [index for index in meet if axis in self.overrides[index].changes]
-        if not meet:
-            return entry.spec, entry.node.place
-        known = (axis, entry.name, *meet)
-        if known not in self._known:
-            node = changes.applied(entry.node, axis, [self.overrides[index] for index in meet])
-            self._known[known] = (check(node, AXES[axis].spec), node.place)
-        return self._known[known]
-
-    def _steps(self, budget: Budget, specs: Mapping[str, Any], batch_size: int, place: Place, name: str) -> int:
-        try:
-            return steps_of(budget, specs["model"], specs["task"], specs["optimizer"], batch_size=batch_size)
-        except UserError as error:
-            # One message for a budget, not one for each of the arms that it is too small for.
-            if place.label not in self._too_small:
-                self._too_small.add(place.label)
-                self.problems.add(place, f": {error} (first for {name})")
-            return 1

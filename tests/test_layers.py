@@ -125,6 +125,7 @@ def test_reports_know_suites_and_records_only():
         "optbench.store",
         "optbench.seal",
         "optbench.suite",
+        "optbench.arm",
         "optbench.errors",
         "optbench.metrics.columns",
         "optbench.panels.base",
@@ -134,7 +135,7 @@ def test_reports_know_suites_and_records_only():
 
 
 def test_claims_know_suites_records_and_reports_only():
-    allowed = ("claims", "reports", "store", "suite", "errors", "metrics.columns", "problems", "yamlfile", "spec")
+    allowed = ("claims", "reports", "store", "suite", "arm", "errors", "metrics.columns", "problems", "yamlfile", "spec")
     assert ours("optbench.archive") <= {"optbench.bundle", "optbench.store", "optbench.errors"}
     for name in below("claims"):
         found = ours(name) - {"optbench.commands.tables"}
@@ -144,7 +145,7 @@ def test_claims_know_suites_records_and_reports_only():
 
 
 def test_boards_know_suites_records_and_reports_only():
-    allowed = ("boards", "reports", "store", "suite", "errors", "metrics.columns", "problems", "yamlfile", "spec")
+    allowed = ("boards", "reports", "store", "suite", "arm", "errors", "metrics.columns", "problems", "yamlfile", "spec")
     for name in [*below("boards"), "optbench.boards"]:
         found = ours(name) - {"optbench.commands.tables"}
         assert all(word.startswith(tuple(f"optbench.{layer}" for layer in allowed)) for word in found), name

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from optbench.suite import Arm, Suite, load_suite
+from optbench.arm import Arm
+from optbench.suite import Suite, load_suite
 
 SUITE = """\
 models: [phi-nano, llama-nano]

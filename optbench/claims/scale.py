@@ -16,7 +16,8 @@ from optbench.reports.frame import MISSING
 from optbench.reports.scale import models_text
 
 if TYPE_CHECKING:
-    from optbench.suite import Arm, Suite
+    from optbench.arm import Arm
+    from optbench.suite import Suite
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from optbench.arm import Arm
 from optbench.checkpoint import progress_of
 from optbench.commands.tables import table
 from optbench.store import Store
-from optbench.suite import Arm, Suite
+from optbench.suite import Suite
 
 MISSING, PANELS_MISSING = "missing", "panels_missing"
 """No record; a record, but not what all panels of the suite find."""

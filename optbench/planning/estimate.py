@@ -21,7 +21,8 @@ from optbench.planning.workload import Workload, checked
 from optbench.profiling.rows import Fits
 
 if TYPE_CHECKING:
-    from optbench.suite import Arm, Suite
+    from optbench.arm import Arm
+    from optbench.suite import Suite
 
 Pace = Literal["auto", "measured", "nominal"]
 WORTH_MEASURING = 60.0

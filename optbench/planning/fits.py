@@ -13,7 +13,7 @@ from optbench.planning.workload import Workload, checked
 from optbench.profiling.rows import Fits, fits_in
 
 if TYPE_CHECKING:
-    from optbench.suite import Arm
+    from optbench.arm import Arm
 
 MOST = 12
 """Reasons that are told in full."""

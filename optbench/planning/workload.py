@@ -17,7 +17,7 @@ from optbench.planning.inputs import not_at_hand
 from optbench.tasks.text import TextTask
 
 if TYPE_CHECKING:
-    from optbench.suite import Arm
+    from optbench.arm import Arm
 
 SAMPLE = 512
 """Test examples that are encoded at most."""

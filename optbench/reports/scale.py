@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from optbench.errors import UserError
 
 if TYPE_CHECKING:
-    from optbench.suite import Arm
+    from optbench.arm import Arm
 
 
 @runtime_checkable
