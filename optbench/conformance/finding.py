@@ -1,0 +1,16 @@
+"""What one conformance test found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One property of an optimizer: its `name`, whether it was `passed`, whether it is `required` of whatever is
+    compared (else it is worth knowing, and stops nothing), and the `detail` in a sentence, with the numbers seen."""
+
+    name: str
+    required: bool
+    passed: bool
+    detail: str
