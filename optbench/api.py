@@ -2,29 +2,74 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from optbench.executors.events import Summary
+    from optbench.sequential.engine import Resolved
     from optbench.store import Store
     from optbench.suite import Suite
 
 
+@overload
 def run(
-    suite: Suite, results: Path | str = "results/runs", *, workers: int | None = None, threads: int | None = None
-) -> Summary:
+    suite: Suite, results: Path | str = ..., *, workers: int | None = ..., threads: int | None = ...
+) -> Summary: ...
+
+
+@overload
+def run(
+    suite: Suite,
+    results: Path | str = ...,
+    *,
+    workers: int | None = ...,
+    threads: int | None = ...,
+    until_resolved: float,
+    max_hours: float = ...,
+) -> Resolved: ...
+
+
+def run(
+    suite: Suite,
+    results: Path | str = "results/runs",
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    until_resolved: float | None = None,
+    max_hours: float = math.inf,
+) -> Summary | Resolved:
     """Runs every cell of the suite that has no record below `results`, and says what became of them.
 
     `workers` cells run at a time, with `threads` threads each; by default as many as the suite says, or where there are
     GPUs one cell on each. Called from a script, it needs the guard `if __name__ == "__main__":`, for workers are fresh
     processes that import the script. `optbench.executors.cluster.execute` does the same on Ray.
+
+    With `until_resolved`, a margin in the unit of the declared contrasts, seeds are then added where they help most
+    until all contrasts are resolved to it or `max_hours` are over: see `optbench.sequential.engine.resolve`, which also
+    tells what happens while it does.
     """
+    from dataclasses import replace
+
     from optbench.executors.devices import visible_gpus, worker_count
     from optbench.executors.local import execute
 
+    if until_resolved is not None:
+        from optbench.sequential.engine import resolve
+
+        if threads is not None:
+            suite = replace(suite, execution=suite.execution.model_copy(update={"threads": threads}))
+        return resolve(
+            suite,
+            Path(results),
+            margin=until_resolved,
+            seconds=3600 * max_hours,
+            workers=workers,
+            tell=lambda line: None,
+        )
     said = suite.execution
     return execute(
         suite.cells(),
@@ -39,14 +84,16 @@ def report(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
     """One row per arm of the suite, from its records: see `optbench.reports.frame.arms_of` for the columns."""
     from optbench.reports.frame import arms_table
 
-    return arms_table(suite, open_results(results))
+    store = open_results(results)
+    return arms_table(_added(suite, store), store)
 
 
 def cells(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
     """One row per cell of the suite, recorded or not: see `optbench.reports.frame.cells_table` for the columns."""
     from optbench.reports.frame import cells_table
 
-    return cells_table(suite, open_results(results))
+    store = open_results(results)
+    return cells_table(_added(suite, store), store)
 
 
 def contrasts(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
@@ -55,7 +102,8 @@ def contrasts(suite: Suite, results: Path | str = "results/runs") -> pd.DataFram
     from optbench.reports.frame import cells_table
 
     store = open_results(results)
-    return contrasts_of(suite, store, cells_table(suite, store))
+    whole = _added(suite, store)
+    return contrasts_of(whole, store, cells_table(whole, store))
 
 
 def open_results(results: Path | str = "results/runs") -> Store:
@@ -67,3 +115,10 @@ def open_results(results: Path | str = "results/runs") -> Store:
     from optbench.archive import open_store
 
     return open_store(Path(results))
+
+
+def _added(suite: Suite, store: Store) -> Suite:
+    """With the seeds that `until_resolved` added to it there."""
+    from optbench.sequential.journal import with_added
+
+    return with_added(suite, store)

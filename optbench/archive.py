@@ -1,8 +1,8 @@
 """Archives: the records of suites as one line each, small enough to be committed as evidence.
 
-A line is the content of record.json and, under `panels`, what panels found, by their keys. Answers to questions,
-curves, tables and weights stay in the store, and so do the notes of single observed steps. An archive is read where a
-store is.
+A line is the content of record.json and, under `panels`, what panels found, by their keys; or, under `added`, a journal
+of the seeds that were added to one of the suites. Answers to questions, curves, tables and weights stay in the store,
+and so do the notes of single observed steps. An archive is read where a store is.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Archive(Store):
         that differ."""
         super().__init__(root)
         self._lines: dict[str, tuple[str, Record, Mapping[str, Any]]] = {}
+        self._journals: dict[str, bytes] = {}
         for file in files:
             self._read(file)
 
@@ -59,6 +60,10 @@ class Archive(Store):
         """Whether the findings of a panel at the cell `key` are there."""
         return self.panel(key, panel) is not None
 
+    def journals(self) -> dict[str, bytes]:
+        """The journals of added seeds, by the names of their files."""
+        return self._journals
+
     def questions(self, key: str) -> pd.DataFrame:
         """Raises UserError: an archive does not keep them."""
         raise UserError(f"{self.root}: an archive keeps no answers to questions")
@@ -80,18 +85,36 @@ class Archive(Store):
             if not text:
                 continue
             where = f"{file}:{number}"
-            record, panels = _parsed(text, where, file)
+            content = _content(text, where)
+            if isinstance(content, dict) and "added" in content:
+                name, journal = _journal(content, where)
+                if self._journals.get(name, journal) != journal:
+                    raise UserError(f"{where}: another journal of added seeds than in a line before; archive them once")
+                self._journals[name] = journal
+                continue
+            record, panels = _parsed(content, where, file)
             there = self._lines.get(record.key)
             if there is not None and there[1:] != (record, panels):
                 raise UserError(f"{where}: another record of {record.key} than at {there[0]}")
             self._lines[record.key] = where, record, panels
 
 
-def _parsed(text: str, where: str, file: Path) -> tuple[Record, Mapping[str, Any]]:
+def _content(text: str, where: str) -> Any:
     try:
-        content = json.loads(text)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{where}: damaged record ({error})") from error
+
+
+def _journal(content: Mapping[str, Any], where: str) -> tuple[str, bytes]:
+    """The name of a journal's file and its content, which whoever reads it checks."""
+    name = content.get("name")
+    if not isinstance(name, str) or not isinstance(content["added"], dict):
+        raise UserError(f"{where}: damaged journal of added seeds")
+    return name, json.dumps(content["added"], indent=1).encode()
+
+
+def _parsed(content: Any, where: str, file: Path) -> tuple[Record, Mapping[str, Any]]:
     record = record_of(content, where, folder=file.parent)
     panels = content.get("panels", {})
     if not isinstance(panels, dict) or not all(
@@ -134,6 +157,10 @@ def write_archive(keys: Sequence[str], store: Store, target: Path) -> int:
     lines = [line for key in sorted(set(keys)) if (line := _line(key, store))]
     if not lines:
         raise UserError(f"no records of these suites in {store.root}")
+    records = len(lines)
+    for name, text in store.journals_of(keys).items():
+        journal = {"added": json.loads(text), "name": name}
+        lines.append(json.dumps(journal, sort_keys=True, separators=(",", ":"), allow_nan=False))
     # Not Path.exists, which raises where a folder on the way may not be searched.
     made = [folder for folder in target.parents if not os.path.lexists(folder)]
     temporary = target.with_name(f".{target.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
@@ -149,7 +176,7 @@ def write_archive(keys: Sequence[str], store: Store, target: Path) -> int:
         if isinstance(error, OSError):
             raise UserError(f"--to {target}: cannot be written: {error.strerror or error}") from error
         raise
-    return len(lines)
+    return records
 
 
 def _clear(temporary: Path, made: Sequence[Path]) -> None:

@@ -42,7 +42,7 @@ def _check_medium(specs: Mapping[str, Any], names: Mapping[str, str], places: Ma
             )
 
 
-def _check_fraction(optimizer: Any, name: str, place: Place, batch_size: int) -> None:
+def check_fraction(optimizer: Any, name: str, place: Place, batch_size: int) -> None:
     """Raises UserError where an ascent asks for a part of a batch that is no number of examples: what it costs would
     not be what is declared."""
     fraction = Fraction(repr(float(getattr(optimizer.estimator, "ascent_fraction", 1.0))))
@@ -88,7 +88,7 @@ class Arms:
         _check_medium(specs, names, places)
         base = changes.applied(self.training, "training", [self.overrides[index] for index in meet])
         training = trained(base, 1)
-        _check_fraction(specs["optimizer"], names["optimizer"], places["optimizer"], training.batch_size)
+        check_fraction(specs["optimizer"], names["optimizer"], places["optimizer"], training.batch_size)
         arms = []
         for label, (budget, place) in self.budgets.items():
             steps = self._steps(budget, specs, training.batch_size, place, "/".join(names.values()))

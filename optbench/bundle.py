@@ -2,7 +2,9 @@
 place.
 
     manifest.json                      format, version, what was left out, SHA-256 and size of every other file
-    suites/<name>.yaml                 the suites, as they were run
+    suites/<name>.yaml                 the suites, as they were run; the trials that they were tuned by are beside them
+    sources/<path>.py                  code of optimizers that are in no package, to be hashed and read, not run
+    added/<name>.json                  which seeds were added to a suite, one look after another
     records/<ab>/<key>/...             as in a results folder, but for seals: the manifest is one
     probes/<ab>/<key>/...              the probes that strategies and panels of these records took
 
@@ -30,12 +32,14 @@ from typing import Any, Self
 
 from optbench.errors import UserError
 from optbench.seal import hash_of
-from optbench.store import PANEL, PANELS, RECORD, Record, Store, record_of
+from optbench.store import ADDED, PANEL, PANELS, RECORD, Record, Store, record_of
 
 SUFFIX = ".zip"
 FORMAT = "optbench bundle"
 VERSION = 1
 MANIFEST = "manifest.json"
+SOURCES = "sources"
+"""The folder of code that records were made with, each file at the path that the records name."""
 PARTS = ("questions", "curves", "panels", "tables", "probes")
 """What can be left out: `panels` are all findings, `tables` their tables alone."""
 
@@ -46,7 +50,10 @@ MOST_RATIO = 2000
 """How much larger than in the zip a file above a megabyte may be: tables of one value are, bombs are far more so."""
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.\-]*"
 _RECORD = re.compile(rf"records/(([0-9a-f]{{2}})/\2[0-9a-f]{{14}})/(?:panels/[0-9a-f]{{16}}/)?{_NAME}")
-_OTHERS = re.compile(rf"suites/{_NAME}\.ya?ml|probes/([0-9a-f]{{2}})/\1[0-9a-f]{{14}}/{_NAME}")
+_OTHERS = re.compile(
+    rf"suites/(?:{_NAME}/)*{_NAME}\.(?:ya?ml|json)|probes/([0-9a-f]{{2}})/\1[0-9a-f]{{14}}/{_NAME}"
+    rf"|{SOURCES}/(?:{_NAME}/)*{_NAME}\.py|{ADDED}/{_NAME}\.json"
+)
 
 
 class Bundle(Store):
@@ -102,13 +109,14 @@ class Bundle(Store):
         return self._damaged([name for name in self._sizes if not name.startswith("records/")])
 
     def suites(self) -> list[Path]:
-        """The suite files, unpacked."""
-        return [self._unpack(name) for name in sorted(self._sizes) if name.startswith("suites/")]
+        """The suite files, unpacked, with what they were tuned by beside them."""
+        unpacked = [self._unpack(name) for name in sorted(self._sizes) if name.startswith("suites/")]
+        return [path for path in unpacked if path.suffix != ".json" and path.with_suffix(".json") not in unpacked]
 
     def unpacked_root(self) -> Path:
-        """A folder laid out like a results folder as far as probes go, which are unpacked into it."""
+        """A folder laid out like a results folder as far as probes go, which are unpacked into it, as is the code."""
         for name in sorted(self._sizes):
-            if name.startswith("probes/"):
+            if name.startswith(("probes/", f"{SOURCES}/")):
                 self._unpack(name)
         return self._folder
 
@@ -158,6 +166,11 @@ class Bundle(Store):
     def has_panel(self, key: str, panel: str) -> bool:
         """Whether the findings of a panel at the cell `key` are there."""
         return _place(key, f"{PANELS}/{panel}/{PANEL}") in self._sizes
+
+    def journals(self) -> dict[str, bytes]:
+        """The journals of added seeds, by the names of their files. Raises UserError for a damaged one."""
+        names = [name for name in sorted(self._sizes) if name.startswith(f"{ADDED}/")]
+        return {name.removeprefix(f"{ADDED}/"): self.read(name) for name in names}
 
     def write(self, record: Record, attachments: object) -> Path:
         """Raises UserError: a bundle is read alone."""
@@ -244,6 +257,11 @@ def _place(key: str, name: str) -> str:
     return f"records/{key[:2]}/{key}/{name}"
 
 
+def is_name(name: str) -> bool:
+    """Whether a file of a bundle may be called so: nothing is ever unpacked anywhere else."""
+    return name == MANIFEST or bool(_RECORD.fullmatch(name) or _OTHERS.fullmatch(name))
+
+
 def _checked_names(path: Path, archive: zipfile.ZipFile) -> Mapping[str, int]:
     """The sizes of the files by name. Raises UserError for a name, kind or size that no bundle has."""
     sizes: dict[str, int] = {}
@@ -252,7 +270,7 @@ def _checked_names(path: Path, archive: zipfile.ZipFile) -> Mapping[str, int]:
         if name in sizes:
             raise UserError(f"{where} is in it twice")
         # The name as it stands in the file: zipfile cuts it at a zero byte.
-        if info.orig_filename != name or not (name == MANIFEST or _RECORD.fullmatch(name) or _OTHERS.fullmatch(name)):
+        if info.orig_filename != name or not is_name(name):
             raise UserError(f"{where} is no name that a bundle has")
         if info.flag_bits & 0x1:
             raise UserError(f"{where} is encrypted")

@@ -10,19 +10,20 @@ import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from optbench import seal
-from optbench.bundle import FORMAT, MANIFEST, PARTS, SUFFIX, VERSION, Bundle
+from optbench.bundle import FORMAT, MANIFEST, PARTS, SOURCES, SUFFIX, VERSION, Bundle, is_name
 from optbench.errors import UserError, suggestion
-from optbench.store import CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Store
+from optbench.store import ADDED, CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Store
 
 if TYPE_CHECKING:
     import pyarrow
 
 _STAMP = (1980, 1, 1, 0, 0, 0)
 _PROBE_FILES = ("probe.json", "losses.npy")
+MOST_SOURCE_BYTES = 1 << 20
 GET_AGAIN = "verify says more: optbench verify"
 
 
@@ -43,8 +44,11 @@ def write_bundle(
     *,
     without: Collection[str] = (),
     weights: bool = False,
+    sources: Collection[Path] = (),
 ) -> Written:
     """Writes the records of these keys that are there, and the suite files. What was at `target` is replaced.
+
+    `sources` are files of code that the records name by these paths, relative to the working directory.
 
     `without` names parts to leave out (`PARTS`). The file appears whole or not at all. Raises UserError where there is
     no record, for one that is damaged or names a path of this machine, and for a target that is no *.zip or cannot be
@@ -61,6 +65,10 @@ def write_bundle(
     files: dict[str, bytes] = {}
     for path in suites:
         files |= _suite(path, files)
+    for path in sources:
+        files |= _source(path)
+    for name, journal in store.journals_of(keys).items():
+        files[f"{ADDED}/{name}"] = journal
     probes: set[str] = set()
     for key in found:
         for name, content in _record_files(key, store, without=without, weights=weights, probes=probes):
@@ -155,12 +163,47 @@ def _text(folder: Path, name: str, place: str) -> bytes:
 def _suite(path: Path, there: Mapping[str, bytes]) -> dict[str, bytes]:
     from optbench.yamlfile import read
 
+    given = read(path).plain()
+    refuse_paths(given, str(path))
+    found = {f"suites/{path.name}": path.read_bytes()}
+    tuned = given.get("tuned") if isinstance(given, dict) else None
+    if tuned:
+        beside = path.parent / tuned
+        name = f"suites/{PurePosixPath(Path(tuned).as_posix())}"
+        found |= {name: beside.read_bytes()}
+        trials = beside.with_suffix(".json")
+        if trials.is_file():
+            found |= {str(PurePosixPath(name).with_suffix(".json")): _trials(trials)}
+    for name, content in found.items():
+        check_name(name, str(path))
+        if there.get(name, content) != content:
+            raise UserError(f"{path}: another file {name!r} is in the bundle already; rename one of them")
+    return found
+
+
+def _trials(path: Path) -> bytes:
     content = path.read_bytes()
-    refuse_paths(read(path).plain(), str(path))
-    name = f"suites/{path.name}"
-    if there.get(name, content) != content:
-        raise UserError(f"{path}: another suite file of that name is in the bundle already; rename one of them")
+    refuse_paths(json.loads(content), str(path))
+    return content
+
+
+def _source(path: Path) -> dict[str, bytes]:
+    """A file of code under the path that records name. Raises UserError for one that is elsewhere, or too large to be
+    code that somebody wrote."""
+    name = f"{SOURCES}/{path.as_posix()}"
+    check_name(name, str(path))
+    content = path.read_bytes()
+    if len(content) > MOST_SOURCE_BYTES:
+        raise UserError(f"{path}: {len(content) >> 10} KiB of code; a bundle takes {MOST_SOURCE_BYTES >> 10} at most")
     return {name: content}
+
+
+def check_name(name: str, where: str) -> None:
+    """Raises UserError for a file that could not be read again from a bundle."""
+    if not is_name(name):
+        raise UserError(
+            f"{where}: {name!r} is no name that a bundle has: letters, digits, _ . - in each part, and no .."
+        )
 
 
 def _probe(key: str, store: Store) -> dict[str, bytes]:

@@ -12,7 +12,19 @@ from collections.abc import Callable
 import typer
 
 from optbench.errors import UserError
-from optbench.verbs import asking, comparing, data, keeping, profiling, reading, running, tracking
+from optbench.verbs import (
+    asking,
+    challenging,
+    comparing,
+    conforming,
+    data,
+    keeping,
+    profiling,
+    reading,
+    running,
+    tracking,
+    tuning,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -25,6 +37,8 @@ app = typer.Typer(
 VERBS: dict[str, Callable[..., None]] = {
     "plan": running.plan,
     "run": running.run,
+    "tune": tuning.tune,
+    "challenge": challenging.challenge,
     "status": running.status,
     "report": reading.report,
     "claims": reading.claims,
@@ -37,6 +51,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "list": asking.list_,
     "show": asking.show,
     "profile": profiling.profile,
+    "conform": conforming.conform,
     "upsample": data.upsample,
     "augment": data.augment,
     "schema": asking.schema,

@@ -10,10 +10,12 @@ from typing import Any
 
 import pyarrow.parquet
 
+from optbench.archive import open_store
 from optbench.bundle import SUFFIX, Bundle
 from optbench.bundling import same_table
 from optbench.errors import UserError
 from optbench.seal import SEAL
+from optbench.sequential.journal import stated_in
 from optbench.spec import canonical
 from optbench.store import CURVES, PANEL, PANELS, QUESTIONS, WEIGHTS, Store, write_whole
 from optbench.verification.evidence import Evidence
@@ -44,7 +46,8 @@ def merge(source: Path, target: Store) -> Merged:
 
     A record is taken where its hashes, its key and everything that follows from its content are right. Raises
     UserError, before anything is written, for a source that is not there, is an archive (which keeps numbers alone), or
-    is a bundle in which any file differs from its hash.
+    is a bundle in which any file differs from its hash. Seeds that were added to a suite there are added seeds here,
+    too.
     """
     if not source.exists():
         raise UserError(f"{source}: is not there; merge takes a bundle (*{SUFFIX}) or a folder of records")
@@ -52,6 +55,7 @@ def merge(source: Path, target: Store) -> Merged:
         _check_bundle(source)
     elif target.root.exists() and source.resolve() == target.root.resolve():
         raise UserError(f"{source}: is the folder that is merged into")
+    journals = [stated_in(*own, target.root) for own in open_store(source).journals().items()]
     merged, examiner = Merged(), Examiner()
     for evidence in evidence_at(source, merged.refused):
         if not evidence.kept:
@@ -62,6 +66,8 @@ def merge(source: Path, target: Store) -> Merged:
             _take(evidence, target, merged)
     if not (merged.added or merged.equal or merged.conflicts or merged.refused.problems):
         raise UserError(f"{source}: no records there; merge takes a bundle (*{SUFFIX}) or a folder of records")
+    for journal, entries in journals:
+        journal.join(entries)
     return merged
 
 

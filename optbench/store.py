@@ -10,7 +10,7 @@ import platform
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,8 @@ QUESTIONS = "questions.parquet"
 CURVES = "curves.parquet"
 WEIGHTS = "weights.safetensors"
 PANELS, PANEL = "panels", "panel.json"
+ADDED = "added"
+"""The folder of journals: which seeds were added to suites (`optbench.sequential.journal`)."""
 RUN_AGAIN = "delete its folder to run the cell again"
 LOOK_AGAIN = "delete its folder to have it look again"
 ABANDONED_SECONDS = 24 * 3600.0
@@ -141,6 +143,26 @@ class Store:
         if content.get("cell", key) != key:
             raise UserError(f"{path}: found at another cell, {content['cell']}; {LOOK_AGAIN}")
         found: dict[str, Any] = content
+        return found
+
+    def journals(self) -> dict[str, bytes]:
+        """The journals of added seeds, by the names of their files. Raises UserError for one that cannot be read."""
+        try:
+            return {path.name: path.read_bytes() for path in sorted((self.root / ADDED).glob("[!.]*.json"))}
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    def journals_of(self, keys: Collection[str]) -> dict[str, bytes]:
+        """The journals of suites all of whose arms have their first cells among `keys`. Raises UserError for one that
+        is damaged."""
+        found = {}
+        for name, text in self.journals().items():
+            try:
+                arms = set(json.loads(text)["arms"].values())
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise UserError(f"{self.root / ADDED / name}: damaged journal of added seeds ({error})") from error
+            if arms <= set(keys):
+                found[name] = text
         return found
 
     def has_panel(self, key: str, panel: str) -> bool:

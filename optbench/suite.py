@@ -16,13 +16,17 @@ from optbench.arm_building import Arms, trained
 from optbench.axes import AXES, Axis, Entry, entries
 from optbench.cell import Budget, CellSpec
 from optbench.errors import UserError, suggestion
-from optbench.metrics.columns import COLUMNS
+from optbench.metrics.columns import COLUMNS, column
 from optbench.overrides import Override
 from optbench.panels.base import panel_key
 from optbench.panels.specs import PRESETS as PANEL_PRESETS
 from optbench.panels.specs import PanelSpec
 from optbench.problems import Problems, check
 from optbench.suitefile import ContrastFields, Execution, Side, SuiteFields, of_checkpoint
+from optbench.tuning.overrides_file import read_tuned, without
+from optbench.tuning.record import Tuned
+from optbench.tuning.request import Tuning
+from optbench.tuning.space import check_spaces
 from optbench.yamlfile import Node, Place, placed, read
 
 if TYPE_CHECKING:
@@ -90,6 +94,11 @@ class Suite:
     ranked_by: str = "accuracy"
     added: Added | None = None
     """Seeds that were added one look after another, where the suite was run until its contrasts were resolved."""
+    tuning: Tuning = Tuning()
+    tuned: Tuned | None = None
+    """The trials that values of these arms were chosen by: those beside the file of `tuned:` or of `--overrides`, where
+    the latter comes with trials. One that comes without them, written by hand, takes the trials away from every arm
+    whose optimizer or training it changes: its values are no longer those that were tuned."""
 
     def cells(self) -> list[Cell]:
         """Every arm at every seed of the suite, then the seeds that were added to some arms. Two cells of the same
@@ -98,13 +107,24 @@ class Suite:
 
     @cached_property
     def _cells(self) -> list[Cell]:
-        runs = list(itertools.product(self.arms, self.seeds))
+        panels = tuple(self.panels)
+        found = [self._cell(arm, seed, panels) for arm, seed in itertools.product(self.arms, self.seeds)]
         if self.added is not None:
-            runs += [(arm, seed) for arm in self.arms for seed in self.added.seeds.get(arm.name, ())]
-        return [
-            Cell(arm, seed, CellSpec(**arm.specs(), training=arm.training, seed=seed), tuple(self.panels))
-            for arm, seed in runs
-        ]
+            panels = tuple(self.panels_of_added())
+            for arm in self.arms:
+                # What became a seed of the suite since is none that was added.
+                more = [seed for seed in self.added.seeds.get(arm.name, ()) if seed not in self.seeds]
+                found += [self._cell(arm, seed, panels) for seed in more]
+        return found
+
+    def _cell(self, arm: Arm, seed: int, panels: Sequence[Any]) -> Cell:
+        return Cell(arm, seed, CellSpec(**arm.specs(), training=arm.training, seed=seed), panels)
+
+    def panels_of_added(self) -> list[Any]:
+        """The panels that look at added seeds: those that a contrast takes its column from. The others would cost time
+        and decide nothing."""
+        wanted = {column(contrast.metric).panel for contrast in self.contrasts}
+        return [panel for panel in self.panels if panel.kind in wanted]
 
 
 def load_suite(path: Path | str, overrides: Path | str = "", checkpoint: str = "") -> Suite:
@@ -116,8 +136,11 @@ def load_suite(path: Path | str, overrides: Path | str = "", checkpoint: str = "
     is unknown; did you mean lr?`. Reads nothing but the files, and no data unless the budget depends on it.
     """
     root = read(path)
-    if checkpoint:
-        root = of_checkpoint(root, checkpoint)
+    return suite_of_tree(of_checkpoint(root, checkpoint) if checkpoint else root, path, overrides)
+
+
+def suite_of_tree(root: Node, path: Path | str, overrides: Path | str = "") -> Suite:
+    """The suite with this content, which is that of the file at `path`, or was made of it; see `load_suite`."""
     fields: SuiteFields = check(root, SuiteFields)
     problems = Problems()
     axes = {axis.name: entries(axis, root.value[axis.plural], problems) for axis in AXES.values()}
@@ -129,22 +152,41 @@ def load_suite(path: Path | str, overrides: Path | str = "", checkpoint: str = "
     layers: list[Override] = []
     if "overrides" in root.value:
         layers += changes.parse(root.value["overrides"], names, layer=0, problems=problems)
+    tuned = _Trials(names, problems)
+    if fields.tuned:
+        layers += tuned.layer(_tuned_file(root.value["tuned"], fields.tuned), 1)
     if overrides:
-        layers += _overrides_file(overrides, names, problems)
+        layers += tuned.layer(Path(overrides), 2)
     contrasts = _contrasts(root, fields, {**names, "budget": list(budgets)}, problems)
     seeds = _seeds(root, fields, problems)
     panels = _panels(root, problems)
     if COLUMNS.get(fields.ranked_by.partition("/")[0], COLUMNS["questions"]).direction == "neither":
-        better = [name for name, column in COLUMNS.items() if column.direction != "neither"]
+        better = [name for name, own in COLUMNS.items() if own.direction != "neither"]
         problems.add(root.value["ranked_by"].place, f"is {fields.ranked_by!r}; {suggestion(fields.ranked_by, better)}")
+    _check_tuning(root, fields, seeds, problems)
     problems.raise_any()
 
     arms = Arms(layers, training, budgets, problems).build(axes)
     _check_panels(panels, arms, problems)
     problems.raise_any()
+    if fields.tuning.spaces:
+        check_spaces(root.value["tuning"].value["spaces"], fields.tuning, arms, problems)
+    problems.raise_any()
     name = fields.name or Path(path).stem
     specs = [entry.spec for entry in panels]
-    return Suite(name, fields.question, Path(path), arms, seeds, contrasts, fields.execution, specs, fields.ranked_by)
+    return Suite(
+        name,
+        fields.question,
+        Path(path),
+        arms,
+        seeds,
+        contrasts,
+        fields.execution,
+        specs,
+        fields.ranked_by,
+        tuning=fields.tuning,
+        tuned=tuned.of(arms),
+    )
 
 
 def _budgets(given: Node, problems: Problems) -> dict[str, tuple[Budget, Place]]:
@@ -166,11 +208,58 @@ def _training(root: Node, problems: Problems) -> Node:
     return node
 
 
-def _overrides_file(path: Path | str, names: Mapping[str, Sequence[str]], problems: Problems) -> list[Override]:
-    given = read(path, label="overrides")
-    if not isinstance(given.value, list):
-        raise given.place.problem("must be a list of overrides, each with `where` and `set`")
-    return changes.parse(given, names, layer=1, problems=problems)
+@dataclass
+class _Trials:
+    """Overrides files put over a suite, one over another, and the trials that stay true of its arms."""
+
+    names: Mapping[str, Sequence[str]]
+    problems: Problems
+    _found: Tuned | None = None
+    _by_hand: list[Override] = field(default_factory=list)
+
+    def layer(self, path: Path, layer: int) -> list[Override]:
+        """The overrides of a file. Its trials, if it has some, take the place of those below."""
+        given = read(path, label="overrides")
+        if not isinstance(given.value, list):
+            raise given.place.problem("must be a list of overrides, each with `where` and `set`")
+        found = changes.parse(given, self.names, layer=layer, problems=self.problems)
+        trials = read_tuned(path, given)
+        if trials is None:
+            self._by_hand += [each for each in found if each.changes.keys() & {"optimizer", "training"}]
+        else:
+            self._found, self._by_hand = trials, []
+        return found
+
+    def of(self, arms: Sequence[Arm]) -> Tuned | None:
+        """The trials, less the arms that were changed by hand since."""
+        if self._found is None or not self._by_hand:
+            return self._found
+        names = {arm.name: {axis: name for axis, name in arm.axes().items() if axis in AXES} for arm in arms}
+        return without(self._found, [arm for arm, axes in names.items() if any(o.covers(axes) for o in self._by_hand)])
+
+
+def _tuned_file(node: Node, given: str) -> Path:
+    """The file of `tuned:`. Raises UserError, at its line, where it is not there."""
+    path = Path(node.place.file).parent / given
+    if not path.is_file():
+        raise node.place.problem(f"is {given!r}: no such file ({path}); `optbench tune` writes it")
+    return path
+
+
+def _check_tuning(root: Node, fields: SuiteFields, seeds: Sequence[int], problems: Problems) -> None:
+    """Notes what the block `tuning` asks for that cannot be."""
+    node = root.value.get("tuning")
+    if node is None:
+        return
+    score = fields.tuning.score
+    columns = [name for name, own in COLUMNS.items() if own.direction != "neither"]
+    if score not in columns:
+        problems.add(node.value["score"].place, f"is {score!r}; {suggestion(score, columns)}")
+    for index, seed in enumerate(fields.tuning.seeds):
+        if seed in seeds:
+            place = node.value["seeds"].value[index].place if "seeds" in node.value else node.place
+            what = f"has {seed}, which is a seed of the suite: what is tuned on a seed is not compared on it"
+            problems.add(place, what)
 
 
 def _panels(root: Node, problems: Problems) -> list[Entry]:

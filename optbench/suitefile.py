@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from optbench.overrides import OverrideFields
 from optbench.spec import Spec
+from optbench.tuning.request import Tuning
 from optbench.yamlfile import Node, placed
 
 Count = Annotated[int, Field(ge=1)]
@@ -62,6 +63,7 @@ class SuiteFields(Spec):
     """A suite file: one scientific question, four axes, a budget, and how to train, look and compare.
 
     `panels` names families of further metrics; they enter no key. `ranked_by` is the column that tables are ordered by.
+    `tuned` is an overrides file that `optbench tune` wrote, relative to this file; `tuning` says how it chooses.
     """
 
     name: str = ""
@@ -78,6 +80,8 @@ class SuiteFields(Spec):
     contrasts: list[ContrastFields] = []
     panels: list[str | dict[str, Any]] = []
     ranked_by: str = "accuracy"
+    tuning: Tuning = Tuning()
+    tuned: str = ""
 
 
 def _listed(axes: set[str]) -> str:

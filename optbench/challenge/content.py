@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class Content:
     """A finished challenge.
 
-    `name` is the challenger's display name, `source` the text of its code (empty where it is no file), `against` are the
-    names of the baselines. `suite` is the suite that was run, tuned and with its added seeds, `report` what its records
-    in `store` say, `contrasts` the challenger minus each baseline. `profiles` are the measured costs, one for each model
-    that was profiled. `budget_seconds` is what was allowed, `spent` the seconds of each stage in its order. `plan` says
-    in sentences what the budget was expected to resolve, `limits` what was not resolved or not done, and why.
-    `command` repeats it; `files` are further files to name on the page, by what they are.
+    `name` is the challenger's display name, `source` the text of its code (empty where it is no file), `against` are
+    the names of the baselines. `suite` is the suite that was run, tuned and with its added seeds, `report` what its
+    records in `store` say, `contrasts` the challenger minus each baseline. `profiles` are the measured costs, one for
+    each model that was profiled. `budget_seconds` is what was allowed, `spent` the seconds of each stage in its
+    order. `plan` says in sentences what the budget was expected to resolve, `limits` what was not resolved or not
+    done, and why. `command` repeats it; `files` are further files to name on the page, by what they are.
     """
 
     name: str

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from optbench.charts import cost, curves, heat_map, learning_times, scatter, sharpness
+from optbench.charts import cost, curves, heat_map, learning_times, scatter, sharpness, tunability
 from optbench.charts.curve_data import Curves, curves_of
 from optbench.charts.files import save as save
 from optbench.charts.left_out import LeftOut
@@ -48,10 +48,11 @@ class Source:
 @dataclass(frozen=True)
 class Chart:
     """A chart: `draw` makes the figure of one table, or raises LeftOut; `caption` says what it shows and how to read
-    it, with the score for {score}."""
+    it, with the score for {score}. `of_results`: it shows results of the suite, whose seeds the caption then tells."""
 
     draw: Callable[[Source], Figure]
     caption: str
+    of_results: bool = True
 
 
 def _cost(source: Source) -> Figure:
@@ -79,6 +80,10 @@ def _sharpness(source: Source) -> Figure:
 
 def _learning_times(source: Source) -> Figure:
     return learning_times.draw(learning_times.data_of(source.report, source.table, source.store), source.table)
+
+
+def _tunability(source: Source) -> Figure:
+    return tunability.draw(tunability.data_of(source.report, source.table))
 
 
 CHARTS: dict[str, Chart] = {
@@ -114,6 +119,14 @@ CHARTS: dict[str, Chart] = {
         _learning_times,
         "The share of training examples learned for good (right at every later look) by each moment of the run; the "
         "height at the end is what was learned at all. Further up and left is faster.",
+    ),
+    "tunability": Chart(
+        _tunability,
+        "What tuning bought: the mean best score of k trials on the validation split, over all choices of k of the "
+        "quasi-random ones, for each optimizer. A line that is flat early is easily tuned; one that still falls or "
+        "rises at its end may not be tuned yet. Thin steps: the best so far in the order in which trials were run; "
+        "open markers at 0: the suite's own values.",
+        of_results=False,
     ),
 }
 """The charts in the order in which they are shown."""
@@ -158,6 +171,8 @@ def caption_of(name: str, report: Report) -> str:
         raise UserError(f"no chart of this report is named {name!r}; {suggestion(name, known)}")
     chart, place = known[name]
     table = _tables(report)[place]
+    if not chart.of_results:
+        return f"{label(place_of(table), 80)}: {chart.caption}".replace(r"\$", "$")
     counts = table.n.to_numpy()[table.n.to_numpy() > 0]
     seeds = seeds_in_words(int(counts.min()), table.seeds) if len(counts) else "no seed"
     spread = "no interval exists" if table.seeds < 2 else "bars and bands are 95% t intervals over seeds"

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from optbench.archive import open_store, write_archive
+from optbench.sequential.journal import with_added
 from optbench.suite import load_suite
 
 
 def archive(suites: Sequence[Path], results: Path, target: Path) -> str:
     """Writes the archive and says what is in it. Raises UserError as `write_archive` does."""
-    keys = {cell.key for path in suites for cell in load_suite(path).cells()}
+    store = open_store(results)
+    keys = {cell.key for path in suites for cell in with_added(load_suite(path), store).cells()}
     replaced = ", replaced" if os.path.isfile(target) else ""
-    written = write_archive(sorted(keys), open_store(results), target)
+    written = write_archive(sorted(keys), store, target)
     missing = f"; {len(keys) - written} cells have no record yet" if written < len(keys) else ""
     return f"{target}: {written} of {len(keys)} records, {_size(target.stat().st_size)}{replaced}{missing}"
 

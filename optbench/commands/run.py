@@ -68,19 +68,10 @@ def run(
     """
     start, store, cells = time.monotonic(), Store(results), suite.cells()
     runs = {cell.key: cell for cell in cells}.values()
-    ran = _executor(executor, address, workers, suite)
+    ran = executor_of(executor, address, workers, suite)
     if ranks.size > 1:
         ran = _together(executor, tracking, suite, ranks, device)
-    for cell in cells:
-        with cell.arm.blaming("optimizer"):
-            ranks.check(cell.spec)
-    _check_writable(results)
-    _check_records(runs, store)
-    left = [cell for cell in runs if not cell.is_done(store)]
-    _check_inputs(left)
-    if fit_check and executor == "local":
-        count = max(ranks.size, worker_count(workers, suite.execution.workers, visible_gpus()))
-        check_fits([cell.arm for cell in left], workers=count)
+    check_ready(suite, results, workers=workers, ranks=ranks, fit_check=fit_check and executor == "local")
     try:
         with progress(len(runs), sum(cell.is_done(store) for cell in runs)) as view:
             ran = ran if tracking is None else partial(ran, tracked=tracking.cells())
@@ -112,7 +103,25 @@ def run(
     return Outcome(complete=done == len(cells), interrupted=False, text="\n".join(lines))
 
 
-def _executor(executor: Where, address: str, workers: int | None, suite: Suite) -> Callable[..., Summary]:
+def check_ready(
+    suite: Suite, results: Path, *, workers: int | None, ranks: Ranks = ALONE, fit_check: bool = True
+) -> None:
+    """Raises UserError for whatever keeps the suite's missing cells from being run: see `run`."""
+    store, cells = Store(results), suite.cells()
+    runs = {cell.key: cell for cell in cells}.values()
+    for cell in cells:
+        with cell.arm.blaming("optimizer"):
+            ranks.check(cell.spec)
+    check_writable(results)
+    _check_records(runs, store)
+    left = [cell for cell in runs if not cell.is_done(store)]
+    check_inputs(left)
+    if fit_check:
+        count = max(ranks.size, worker_count(workers, suite.execution.workers, visible_gpus()))
+        check_fits([cell.arm for cell in left], workers=count)
+
+
+def executor_of(executor: Where, address: str, workers: int | None, suite: Suite) -> Callable[..., Summary]:
     """What runs the cells. Raises UserError where Ray is asked for and not installed."""
     if executor == "local":
         if address:
@@ -138,7 +147,7 @@ def _together(
     return partial(together.execute, group=ranks, device=device, checkpoint_minutes=minutes)
 
 
-def _check_inputs(cells: Sequence[Cell]) -> None:
+def check_inputs(cells: Sequence[Cell]) -> None:
     """Opens every checkpoint's tokenizer and all data once, so that what is not there is told before the first cell.
 
     The tokenizer also reads the data, for some tokenizers cannot read everything.
@@ -158,7 +167,7 @@ def _check_inputs(cells: Sequence[Cell]) -> None:
         seen |= {model, task, model + task}
 
 
-def _check_writable(results: Path) -> None:
+def check_writable(results: Path) -> None:
     """Writes to the folder, or to the nearest one above it that exists, and takes it back: permissions alone say little
     (root may do anything, and a disk can be mounted read-only or be full)."""
     folder = results

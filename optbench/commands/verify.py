@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optbench.archive import open_store
 from optbench.cell import CellSpec
 from optbench.errors import UserError, suggestion
+from optbench.sequential.journal import with_added
 from optbench.suite import Suite, load_suite
 from optbench.verification.evidence import Evidence, evidence_in
 from optbench.verification.problem import Findings
@@ -47,7 +49,7 @@ def verify(
         raise UserError(
             f"{target}: nothing to verify; allowed: a suite ({' or '.join(SUITES)}), a folder, *.jsonl, *.zip"
         )
-    suite = load_suite(target) if target.suffix in SUITES else None
+    suite = with_added(load_suite(target), open_store(results)) if target.suffix in SUITES else None
     place = results if suite is not None else target
     verdict = verify_suite(suite, place) if suite is not None else verify_records(place)
     replays = []

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -55,6 +55,7 @@ def execute(
     on_event: OnEvent = lambda event: None,
     tracked: Mapping[str, Tracked] = MappingProxyType({}),
     checkpoint_minutes: float = 0.0,
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> Summary:
     """As `local.execute`, on Ray: the cluster at `address` (`auto`, or host:port of its head), or processes of this
     machine where that is empty, or whatever Ray this process is connected to already.
@@ -75,7 +76,7 @@ def execute(
             size = min(count, jobs, gpus or count)
             return RayPool(size, results, threads=threads, gpus=min(gpus, 1), checkpoint_minutes=checkpoint_minutes)
 
-        return run_jobs(cells, results, pool, on_event=on_event, tracked=tracked)
+        return run_jobs(cells, results, pool, on_event=on_event, tracked=tracked, may_begin=may_begin)
 
 
 @contextmanager

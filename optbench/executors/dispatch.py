@@ -66,11 +66,13 @@ def run_jobs(
     *,
     on_event: OnEvent,
     tracked: Mapping[str, Tracked] = MappingProxyType({}),
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> Summary:
     """Runs every cell that has no record or lacks what a panel finds, on a pool that is made for so many jobs.
 
     Several runs into one folder share the work: what another one has begun is waited for, and taken over where that one
-    ends without it. `tracked` says, by the keys of cells, which ones are shown to W&B while they train.
+    ends without it. `tracked` says, by the keys of cells, which ones are shown to W&B while they train. `may_begin` is
+    asked before each job; once it says no, those that were begun are ended and no other is (they are no failures).
     """
     store = Store(results)
     remove_leftovers(store.root)
@@ -81,7 +83,7 @@ def run_jobs(
     if jobs:
         pool, locks = pool_of(len(jobs)), Locks(store.root)
         try:
-            _Dispatch(pool, jobs, store, locks, summary, on_event, dict(tracked)).run()
+            _Dispatch(pool, jobs, store, locks, summary, on_event, dict(tracked), may_begin).run()
         finally:
             pool.close()
             locks.close()
@@ -98,9 +100,11 @@ class _Dispatch:
         summary: Summary,
         on_event: OnEvent,
         tracked: dict[str, Tracked],
+        may_begin: Callable[[], bool] = lambda: True,
     ) -> None:
         self._pool, self._store, self._locks = pool, store, locks
         self._summary, self._on_event, self._tracked = summary, on_event, tracked
+        self._may_begin = may_begin
         self._waiting = [Attempt(job) for job in jobs]
         self._probes = {job.key for job in jobs if job.kind == "probe"}
         self._elsewhere: dict[str, float] = {}
@@ -110,6 +114,9 @@ class _Dispatch:
     def run(self) -> None:
         """Until every job has ended."""
         while self._waiting or self._busy:
+            if self._waiting and not self._may_begin():
+                self._waiting.clear()
+                self._elsewhere.clear()
             for worker in self._pool.workers:
                 if worker.ready and worker.attempt is None:
                     self._hand_to(worker)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -40,6 +40,7 @@ def execute(
     on_event: OnEvent = lambda event: None,
     tracked: Mapping[str, Tracked] = MappingProxyType({}),
     checkpoint_minutes: float = 0.0,
+    may_begin: Callable[[], bool] = lambda: True,
 ) -> Summary:
     """Runs every cell that has no record or lacks what a panel finds, `workers` at a time with `threads` threads each.
 
@@ -58,7 +59,7 @@ def execute(
             checkpoint_minutes=checkpoint_minutes,
         )
 
-    return run_jobs(cells, results, pool, on_event=on_event, tracked=tracked)
+    return run_jobs(cells, results, pool, on_event=on_event, tracked=tracked, may_begin=may_begin)
 
 
 @dataclass

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from optbench.optim.ascents import AscentSpec, Isotropic
 from optbench.optim.base import Estimate, Estimator, Parameter, Rule, Stateless
 from optbench.optim.cotangent import IsKept, Keep, always
+from optbench.optim.search import Range, Space
 from optbench.spec import Spec
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Plain(Spec, Stateless):
     """The gradient of the loss at the weights."""
 
     kind: Literal["plain"] = "plain"
+    SEARCH: ClassVar[Space] = {}
 
     @property
     def passes_per_step(self) -> Fraction:
@@ -77,6 +79,9 @@ class SharpnessAware(Spec, Stateless):
     ascent_fraction: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     refresh_every: Annotated[int, Field(ge=1)] = 1
     cotangent: Keep = "auto"
+    # From where a shift changes next to nothing to where most runs fall apart; published values are 0.01 to 0.5, and
+    # higher where sizes are relative to the weights.
+    SEARCH: ClassVar[Space] = {"rho": Range(low=0.005, high=1.0)}
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:

@@ -7,10 +7,8 @@ import os
 import shlex
 import uuid
 from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from optbench.errors import UserError
 from optbench.page.cells import DIGITS, POINTS, cells_table_of, details_of
@@ -19,20 +17,20 @@ from optbench.page.contrasts import HEIGHT, MARGIN, WIDTH, groups_of
 from optbench.page.dots import classes_of, style_of
 from optbench.page.library import library
 from optbench.page.pictures import Picture
-from optbench.page.safety import inlined, policy_of, script_json, shown, shown_path
+from optbench.page.safety import inlined, policy_of, script_json, shown_path
 from optbench.page.tables import table_of
+from optbench.page.templating import asset, template
 from optbench.reports.frame import MISSING
 from optbench.reports.panel_grid import panel_grid
-from optbench.reports.sections import sections_of
+from optbench.reports.sections import sections_of, tuning_sections_of
 
 if TYPE_CHECKING:
-    import jinja2
-    from markupsafe import Markup
-
     from optbench.reports.leaderboard import Report
     from optbench.store import Store
 
 FILE = "index.html"
+TUNABILITY = "tunability"
+"""The name of the charts that stand beside the tables of tuning, or its beginning."""
 _NONE: Mapping[str, str] = {}
 _FILTERED = ("model", "task", "strategy", "budget", "outcome")
 
@@ -56,10 +54,12 @@ def page_text(
     if report.missing == len(report.cells):
         raise UserError(report.advice())
     tabulator, colors = library(), classes_of(report.cells["optimizer"])
-    styles = [inlined(tabulator.style), inlined(_asset("page.css") + style_of(colors))]
-    scripts = [inlined(tabulator.script), inlined(_asset("page.js"))]
+    styles = [inlined(tabulator.style), inlined(asset("page.css") + style_of(colors))]
+    scripts = [inlined(tabulator.script), inlined(asset("page.js"))]
     models = [str(name) for name in report.cells["model"].drop_duplicates()]
+    drawn = [(picture, Markup(picture.uri)) for picture in pictures]
     of_panels = {panel_grid(table).title for table in report.panels}
+    of_tuning = {section.grid.title for section in tuning_sections_of(report)}
     tables = [
         table_of(f"table-{place}", section.grid, section.notes, models=models, colors=colors)
         for place, section in enumerate(sections_of(report))
@@ -67,7 +67,7 @@ def page_text(
     recorded = report.cells[report.cells["outcome"] != MISSING].drop_duplicates("key")
     pairs = [(model, store.record(key)) for model, key in zip(recorded["model"], recorded["key"], strict=True)]
     records = [(str(model), record) for model, record in pairs if record is not None]
-    return _template().render(
+    return template("page.html.j2").render(
         policy=Markup(policy_of(scripts, styles)),
         scripts=[Markup(text) for text in scripts],
         styles=[Markup(text) for text in styles],
@@ -78,9 +78,11 @@ def page_text(
         groups=groups_of(report.contrasts),
         picture={"width": WIDTH, "height": HEIGHT, "margin": MARGIN},
         remarks=report.sentences()[len(report.contrasts) :],
-        boards=[table for table in tables if table.title not in of_panels],
+        boards=[table for table in tables if table.title not in of_panels | of_tuning],
         panel_tables=[table for table in tables if table.title in of_panels],
-        pictures=[(picture, Markup(picture.uri)) for picture in pictures],
+        tuning_tables=[table for table in tables if table.title in of_tuning],
+        tuning_pictures=[pair for pair in drawn if pair[0].name.startswith(TUNABILITY)],
+        pictures=[pair for pair in drawn if not pair[0].name.startswith(TUNABILITY)],
         left_out=left_out,
         facts=facts_of(record for _, record in records),
         cells=cells_table_of(report.cells, report.ranked_by, colors),
@@ -137,35 +139,3 @@ def _command(report: Report) -> dict[str, str]:
         "run": f"optbench run {suite}{into}",
         "page": f"optbench report {suite} --results {results} --html page",
     }
-
-
-@cache
-def _template() -> jinja2.Template:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("optbench.page", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalized,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["breakable"] = _breakable
-    return environment.get_template("page.html.j2")
-
-
-def _finalized(value: Any) -> Any:
-    """Every text that the template puts out passes here, on its way to be escaped; our own markup is left alone."""
-    return shown(value) if type(value) is str else value
-
-
-def _breakable(name: str) -> Markup:
-    """A name that may be broken after an underscore, where a column is narrow."""
-    from markupsafe import Markup, escape
-
-    return Markup("_<wbr>").join(escape(part) for part in shown(name).split("_"))
-
-
-def _asset(name: str) -> str:
-    return (files("optbench.page") / "assets" / name).read_text(encoding="utf-8")

@@ -30,13 +30,16 @@ class Picture:
 def pictures_of(figures: Mapping[str, Figure], report: Report) -> list[Picture]:
     """The figures of a report as pictures, in their order."""
     from optbench.charts.charts import caption_of
+
+    return [picture_of(name, figure, caption_of(name, report)) for name, figure in figures.items()]
+
+
+def picture_of(name: str, figure: Figure, caption: str) -> Picture:
+    """A figure as a picture."""
     from optbench.charts.files import rendered
 
-    found = []
-    for name, figure in figures.items():
-        format, content = "svg", rendered(figure, "svg")
-        if len(content) > SHARP:
-            format, content = min(("svg", content), ("png", rendered(figure, "png")), key=lambda pair: len(pair[1]))
-        uri = f"data:{TYPES[format]};base64,{base64.b64encode(content).decode()}"
-        found.append(Picture(name, caption_of(name, report), uri, len(content)))
-    return found
+    format, content = "svg", rendered(figure, "svg")
+    if len(content) > SHARP:
+        format, content = min(("svg", content), ("png", rendered(figure, "png")), key=lambda pair: len(pair[1]))
+    uri = f"data:{TYPES[format]};base64,{base64.b64encode(content).decode()}"
+    return Picture(name, caption, uri, len(content))

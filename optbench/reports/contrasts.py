@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,13 @@ from optbench.reports.pairs import complete_block, pairs_of, per_seed, spread_of
 from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.questions import QuestionDifferences
 from optbench.reports.sentences import planned_difference, sentence
+from optbench.reports.sequential import (
+    half_width_all_anytime,
+    half_width_anytime,
+    joint_level,
+    p_anytime,
+    seeds_needed_anytime,
+)
 from optbench.reports.stats import ALPHA, half_width, half_width_all, holm, seeds_needed, t_p_value
 
 if TYPE_CHECKING:
@@ -33,12 +41,20 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
     value is infinite (likelihoods), the pair cannot be averaged and the estimate is NaN. Cells that ran out of memory
     are missing. Times taken beside other running cells are shown and never called resolved.
 
+    **Where seeds were added to the suite** one look after another (`suite.added`), a t interval would not hold.
+    Interval, p and the plan of seeds are then those of `optbench.reports.sequential`, which allow for any number of
+    looks, and the intervals are at `joint_level`, so that all of them hold at once: `resolved` is that this interval
+    excludes 0. `p_holm` stays valid: the p of a true null is below a at any look with a chance of at most a, so also at
+    the look where one stops, and Holm asks for no more. It is about differences alone, though, and may be below 0.05 a
+    little earlier: `optbench.reports.verdicts.judged` says why verdicts cannot take Holm's steps.
+
     Columns: name, metric, estimate, half_width, low, high (the interval), sd (of the numbers per seed), p, p_holm, n
     (seeds), pairs, pairs_declared, seeds_declared, over (in words), diverged (cells), contended,
     seeds_needed (for `planned`, at the level that Holm asks of the smallest p), planned (a difference, in the metric's
     unit), minutes_per_seed (of all declared pairs), minutes_needed (for the seeds that are missing to seeds_needed),
     question_se (see `QuestionDifferences`), low_all, high_all (the interval that counts this error too, see
-    `half_width_all`; infinite where it is unknown), resolved, sentence.
+    `half_width_all`; infinite where it is unknown), of_alone_diverged, minus_alone_diverged (the seeds at which the
+    metric is infinite on that side and not on the other), resolved, sentence.
     """
     refuse_mixed(cells)
     pooled = scored(cells)
@@ -47,14 +63,21 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
     table = pd.DataFrame(rows, columns=_COLUMNS)
     if len(table):
         table["p_holm"] = holm(table["p"].to_numpy(float))
-        table["resolved"] = (table["p_holm"] < ALPHA) & ~table["contended"].astype(bool)
-    table["sentence"] = [sentence(row, len(table)) for row in records_of(table)]
+        found = table["p_holm"] < ALPHA if suite.added is None else (table["low"] > 0) | (table["high"] < 0)
+        table["resolved"] = found & ~table["contended"].astype(bool)
+    added = suite.added is not None
+    table["sentence"] = [sentence(row, len(table), added=added) for row in records_of(table)]
     return table
 
 
+ROUNDING = 1e-12
+"""Relative to the values: a spread of their differences below this is what subtraction and averaging leave of numbers
+that agree. It would be taken for certainty, and a suite that adds seeds would stop there."""
+
 _COLUMNS = (
     "name metric estimate half_width low high sd p p_holm n pairs pairs_declared seeds_declared over diverged "
-    "contended seeds_needed planned minutes_per_seed minutes_needed question_se low_all high_all resolved sentence"
+    "contended seeds_needed planned minutes_per_seed minutes_needed question_se low_all high_all of_alone_diverged "
+    "minus_alone_diverged resolved sentence"
 ).split()
 
 
@@ -67,23 +90,25 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
     n = len(differences)
     counted = column(metric).counted
     estimate, sd = spread_of(differences, counted=counted)
-    width = float(half_width(sd, n))
+    largest = np.abs([block.of, block.minus]).max(initial=0.0)
+    if suite.added is not None and not counted and sd <= ROUNDING * largest:
+        sd = math.nan
     planned = planned_difference(metric, estimate)
-    needed = seeds_needed(sd, planned, level=ALPHA / max(len(suite.contrasts), 1))
     minutes = minutes_per_seed(cells, np.concatenate([pairs.of, pairs.minus]), workers=suite.execution.workers)
     kept, marked = block.pairs, block.used
     question_se = questions.standard_error(pairs.of[kept], pairs.minus[kept], block.seeds, metric=metric)
-    # An error of exactly 0 comes from a handful of questions answered alike: it is not known.
-    wider = float(half_width_all(sd, question_se or math.nan, n))
+    of_failed, minus_failed = np.isinf(block.of).any(axis=0), np.isinf(block.minus).any(axis=0)
+    seen = _Differences(estimate, sd, n, counted, planned, question_se or math.nan)
+    sure = _once(seen, suite) if suite.added is None else _at_any_look(seen, suite)
     return {
         "name": contrast.name,
         "metric": metric,
         "estimate": estimate,
-        "half_width": width,
-        "low": estimate - width,
-        "high": estimate + width,
+        "half_width": sure.width,
+        "low": estimate - sure.width,
+        "high": estimate + sure.width,
         "sd": sd,
-        "p": float(t_p_value(estimate, sd, n, counted=counted)),
+        "p": sure.p,
         "n": n,
         "pairs": len(kept),
         "pairs_declared": len(pairs.of),
@@ -91,16 +116,62 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
         "over": " x ".join(f"{count} {_plural(axis)}" for axis, count in pairs.over.items() if count > 1),
         "diverged": int((marked & (cells["outcome"] == "diverged")).sum()),
         "contended": column(metric).measured and bool((marked & cells["contended"]).any()),
-        "seeds_needed": needed,
+        "seeds_needed": sure.seeds_needed,
         "planned": planned,
         "minutes_per_seed": minutes,
-        "minutes_needed": minutes_needed(needed, n, minutes),
+        "minutes_needed": minutes_needed(sure.seeds_needed, n, minutes),
         "question_se": question_se,
-        "low_all": estimate - wider,
-        "high_all": estimate + wider,
+        "low_all": estimate - sure.wider,
+        "high_all": estimate + sure.wider,
+        "of_alone_diverged": int((of_failed & ~minus_failed).sum()),
+        "minus_alone_diverged": int((minus_failed & ~of_failed).sum()),
         "resolved": False,
         "sentence": "",
     }
+
+
+@dataclass(frozen=True)
+class _Differences:
+    """What the numbers per seed come to. An error over questions of exactly 0 comes from a handful of questions that
+    were answered alike: it is not known, and NaN."""
+
+    estimate: float
+    sd: float
+    n: int
+    counted: bool
+    planned: float
+    question_se: float
+
+
+@dataclass(frozen=True)
+class _Certainty:
+    """Half-width of the interval, the same with the error over questions, p, and the seeds of the plan."""
+
+    width: float
+    wider: float
+    p: float
+    seeds_needed: float
+
+
+def _once(seen: _Differences, suite: Suite) -> _Certainty:
+    """Student's t: of a number of seeds that was fixed before the run."""
+    return _Certainty(
+        width=float(half_width(seen.sd, seen.n)),
+        wider=float(half_width_all(seen.sd, seen.question_se, seen.n)),
+        p=float(t_p_value(seen.estimate, seen.sd, seen.n, counted=seen.counted)),
+        seeds_needed=seeds_needed(seen.sd, seen.planned, level=joint_level(len(suite.contrasts))),
+    )
+
+
+def _at_any_look(seen: _Differences, suite: Suite) -> _Certainty:
+    """The sequential t test: of a number of seeds that grew with what was seen."""
+    level = joint_level(len(suite.contrasts))
+    return _Certainty(
+        width=float(half_width_anytime(seen.sd, seen.n, level=level)),
+        wider=float(half_width_all_anytime(seen.sd, seen.question_se, seen.n, level=level)),
+        p=float(p_anytime(seen.estimate, seen.sd, seen.n, counted=seen.counted)),
+        seeds_needed=seeds_needed_anytime(seen.sd, seen.planned, level=level),
+    )
 
 
 def _plural(axis: str) -> str:

@@ -14,6 +14,7 @@ from optbench.reports.escape import cell
 from optbench.reports.frame import COUNT, MEAN, OUTCOMES, WIDTH, budgets_of, metrics_of, records_of
 from optbench.reports.panels import PanelTable
 from optbench.reports.pareto import AXES
+from optbench.reports.tuning_data import tuning_columns, tuning_data
 
 if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
@@ -37,14 +38,17 @@ def json_text(report: Report) -> str:
         "standings": [standings_data(table) for table in report.standings],
         "contrasts": [_contrast(row) for row in records_of(report.contrasts)],
         "panels": [_panel(table) for table in report.panels],
+        "tuning": None if report.tuning is None else tuning_data(report.tuning),
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
 def csv_text(report: Report) -> str:
-    """One row per arm: the columns of `arms_of`, `front_columns` and `compute_of`. Whatever is infinite or not a number
-    is empty."""
+    """One row per arm: the columns of `arms_of`, `front_columns` and `compute_of`, and where trials are recorded those
+    of `tuning_columns`. Whatever is infinite or not a number is empty."""
     table = report.arms.join(report.compute)
+    if report.tuning is not None:
+        table = table.assign(**tuning_columns(report.tuning, table["name"].tolist()))
     table["budget"] = budgets_of(report.cells)
     for name in ("name", "model", "task", "strategy", "optimizer", "budget"):
         table[name] = table[name].map(cell)

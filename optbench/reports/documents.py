@@ -27,11 +27,15 @@ def markdown_text(report: Report) -> str:
     for section in sections_of(report):
         lines += ["", f"### {markdown(section.grid.title)}", "", *_markdown_grid(section.grid), ""]
         lines += [f"- {markdown(note)}" for note in section.notes]
+    if report.untuned():
+        lines += ["", markdown(report.untuned())]
     return "\n".join(lines) + "\n"
 
 
 def latex_text(report: Report) -> str:
     """Answer and contrasts as lists, and booktabs tables: two per task and budget, and what panels found.
+
+    How the suite was tuned stands in two more.
 
     To be put into a document that loads the package booktabs and compiles with UTF-8 input, as LaTeX does by default.
     """
@@ -43,6 +47,8 @@ def latex_text(report: Report) -> str:
             lines += ["", r"\begin{itemize}", *(rf"  \item {latex(line)}" for line in sentences), r"\end{itemize}"]
     for section in sections_of(report):
         lines += ["", *_latex_grid(section.grid, section.notes)]
+    if report.untuned():
+        lines += ["", f"% {latex(report.untuned())}"]
     return "\n".join(lines) + "\n"
 
 

@@ -16,19 +16,26 @@ from optbench.reports.frame import MISSING, OUTCOMES, arms_of, cells_table
 from optbench.reports.panels import PanelTable, panels_of
 from optbench.reports.pareto import front_columns
 from optbench.reports.standings import Standings, standings_of
+from optbench.reports.tuning import Tuning, tuning_of
+from optbench.reports.tuning_text import UNTUNED, lines_of
 
 if TYPE_CHECKING:
     from optbench.store import Store
     from optbench.suite import Suite
 
 Format = Literal["table", "markdown", "csv", "json", "latex"]
+LOOKED = (
+    "Seeds were added one look after another: the contrasts allow for that. Half-widths and marks of tables, and the "
+    "answer made of them, are of Student's t and do not: they describe, and only the contrasts prove."
+)
 
 
 @dataclass(frozen=True)
 class Report:
     """Everything a report says. The formats read this and nothing else.
 
-    `arms` has the columns of `arms_of` and of `front_columns`.
+    `arms` has the columns of `arms_of` and of `front_columns`. `tuning` is None where no trials are recorded; what is
+    said of them stands at the end of the answer.
     """
 
     suite: str
@@ -43,6 +50,9 @@ class Report:
     panels: list[PanelTable]
     compute: pd.DataFrame
     answer: Answer
+    tuning: Tuning | None
+    added: bool
+    """Whether seeds were added to the suite, one look after another."""
 
     @property
     def missing(self) -> int:
@@ -66,12 +76,17 @@ class Report:
         errors = self.contrasts["question_se"].dropna()
         # Zero is what a handful of questions answered alike gives, and would be false comfort.
         errors = errors[errors > 0]
+        looked = [LOOKED] if self.added else []
         if not len(errors):
-            return list(self.contrasts["sentence"])
+            return [*self.contrasts["sentence"], *looked]
         low, high = (f"{100 * error:.1f}" for error in (errors.min(), errors.max()))
         points = low if low == high else f"{low} to {high}"
         note = f"Test questions alone, trained models held fixed: standard error {points} points; new seeds add to it."
-        return [*self.contrasts["sentence"], note]
+        return [*self.contrasts["sentence"], note, *looked]
+
+    def untuned(self) -> str:
+        """What is to be said of a suite without trials; nothing of one that was tuned."""
+        return UNTUNED if self.tuning is None else ""
 
     def advice(self) -> str:
         """What to do where there is no record at all."""
@@ -85,6 +100,9 @@ def report_of(suite: Suite, store: Store) -> Report:
     arms = arms_of(suite, cells)
     compute = compute_of(suite, cells)
     standings = standings_of(suite, cells, arms.join(compute))
+    answer, tuning = answer_of(suite, store, cells, standings), tuning_of(suite)
+    if tuning is not None:
+        answer = replace(answer, lines=(*answer.lines, *lines_of(tuning)))
     return Report(
         suite=suite.name,
         question=suite.question,
@@ -97,7 +115,9 @@ def report_of(suite: Suite, store: Store) -> Report:
         standings=standings,
         panels=panels_of(suite, cells, arms, standings),
         compute=compute,
-        answer=answer_of(suite, store, cells, standings),
+        answer=answer,
+        tuning=tuning,
+        added=suite.added is not None,
     )
 
 

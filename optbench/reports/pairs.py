@@ -74,7 +74,8 @@ def complete_block(cells: pd.DataFrame, pairs: Pairs, metric: str, *, arms: int)
     values = by_arm_and_seed(cells, recorded, arms=arms, empty=math.nan)
     declared = by_arm_and_seed(cells, pd.Series(True, index=cells.index), arms=arms, empty=False)
     of, minus = values[pairs.of], values[pairs.minus]
-    in_suite = (declared[pairs.of] & declared[pairs.minus]).any(axis=0)
+    # Seeds that were added for the sake of one pair are no reason to leave the other pairs out.
+    in_suite = (declared[pairs.of] & declared[pairs.minus]).all(axis=0) & (len(pairs.of) > 0)
     kept, seeds = balanced_block((~np.isnan(of) & ~np.isnan(minus))[:, in_suite])
     seeds = np.flatnonzero(in_suite)[seeds]
     used = np.zeros(values.shape, dtype=bool)

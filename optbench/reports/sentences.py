@@ -16,8 +16,11 @@ def planned_difference(metric: str, estimate: float) -> float:
     return POINT if column(metric).unit == "fraction" else abs(estimate)
 
 
-def sentence(row: Mapping[str, Any], family: int) -> str:
-    """One row of `contrasts_of` in words; `family` is the number of declared contrasts."""
+def sentence(row: Mapping[str, Any], family: int, *, added: bool) -> str:
+    """One row of `contrasts_of` in words.
+
+    `family` is the number of declared contrasts, `added` whether seeds were added to the suite one look after another.
+    """
     if row["pairs_declared"] == 0:
         return f"{row['name']}: the suite has no two arms that differ in this alone."
     over = f" over {row['over']}" if row["over"] else ""
@@ -32,7 +35,7 @@ def sentence(row: Mapping[str, Any], family: int) -> str:
     if row["diverged"] and not math.isnan(worst(row["metric"])):
         notes.append(_diverged(row))
     aside = f" ({'; '.join(notes)})" if notes else ""
-    return f"{row['name']}: {_estimate(row)}{over}, {_verdict(row, family)}{aside}."
+    return f"{row['name']}: {_estimate(row)}{over}, {_verdict(row, family, added)}{aside}."
 
 
 def difference_text(value: float, metric: str) -> str:
@@ -55,7 +58,12 @@ def _estimate(row: Mapping[str, Any]) -> str:
     return f"{text} [{low}, {high}]"
 
 
-def _verdict(row: Mapping[str, Any], family: int) -> str:
+def validity(family: int) -> str:
+    """What the intervals of a suite with added seeds are valid for."""
+    return "valid under repeated looks" + (f" and for all {family} contrasts at once" if family > 1 else "")
+
+
+def _verdict(row: Mapping[str, Any], family: int, added: bool) -> str:
     if row["n"] == 1:
         seeds = "1 seed"
     else:
@@ -66,6 +74,12 @@ def _verdict(row: Mapping[str, Any], family: int) -> str:
         return f"{seeds}: not resolved with one seed"
     if math.isnan(row["p_holm"]):
         return f"{seeds}: not resolved"
+    if added and math.isinf(row["half_width"]):
+        return f"{seeds}, too few for an interval {validity(family)}: not resolved{_plan(row)}"
+    if added:
+        return f"{seeds}, interval {validity(family)}: " + (
+            "resolved" if row["resolved"] else f"not resolved{_plan(row)}"
+        )
     p = "Holm p < 0.001" if row["p_holm"] < 0.001 else f"Holm p = {row['p_holm']:.2g}"
     if family == 1:
         p = p.removeprefix("Holm ")

@@ -68,6 +68,9 @@ def _print(console: Console, report: Report) -> None:
         console.print()
         _print_grids(console, _fitting(section, console.width))
         _print_notes(console, section.notes)
+    if report.untuned():
+        console.print()
+        console.print(_text(report.untuned(), "dim"))
 
 
 def _fitting(section: Section, width: int) -> list[Grid]:

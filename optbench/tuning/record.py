@@ -9,7 +9,7 @@ from optbench.optim.search import Choice, Range
 from optbench.spec import Spec
 
 Sampler = Literal["suite", "quasi-random", "tpe"]
-"""Where the values of a trial come from: the suite as it stands, the quasi-random sequence, or a model of the trials."""
+"""Where the values of a trial come from: the suite as it is, the quasi-random sequence, or a model of the trials."""
 
 
 class Trial(Spec):
@@ -32,8 +32,10 @@ class Study(Spec):
     """The trials of one optimizer on the arms that share its values.
 
     `where` selects them as an override does: display names by axis. `arms` are their names. `declared_by` says where
-    the space was declared: "suite", "rule", "file" (beside the code of a plug-in), or "around" (nowhere: the rate of the
-    suite, times and divided by ten). `best` is the place of the chosen trial among `trials`.
+    the space was declared: "suite", "rule", "file" (beside the code of a plug-in), or "around" (nowhere: the rate of
+    the suite, times and divided by ten). `best` is the place of the chosen trial among `trials`. `importance` says of
+    each hyper-parameter how much of what told the better trials from all was its doing, in shares that sum to 1; empty
+    where there were too few trials to say (`optbench.tuning.importance`).
     """
 
     optimizer: str
@@ -43,6 +45,7 @@ class Study(Spec):
     declared_by: str
     trials: list[Trial]
     best: int
+    importance: dict[str, float] = {}
 
     @property
     def chosen(self) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from optbench.errors import UserError
-from optbench.verbs.options import RESULTS, Only, Overrides, Records, say, suite_of, width
+from optbench.verbs.options import RESULTS, Only, Overrides, Records, say, suite_at, width
 
 CompareText = Literal["table", "markdown", "json", "csv"]
 
@@ -46,6 +46,7 @@ def compare(
     format: CompareText = "table",
 ) -> None:
     """Set a suite beside a published board, or beside other records of the same suite."""
+    from optbench.archive import open_store
     from optbench.commands import compare as comparing
 
     if [bool(board), with_ is not None, list_].count(True) != 1:
@@ -55,7 +56,7 @@ def compare(
         return
     if suite is None:
         raise UserError("compare needs a suite, as in `optbench compare suites/quick.yaml --board NAME`")
-    loaded = suite_of(suite, overrides, only)
+    loaded = suite_at(suite, overrides, only, "", open_store(results))
     if with_ is not None:
         given = {"--column": column, "--strategy": strategy, "--model": model, "--pair": pair}
         for option in (name for name, value in given.items() if value):

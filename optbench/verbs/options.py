@@ -13,6 +13,7 @@ import typer
 from optbench.errors import UserError
 
 if TYPE_CHECKING:
+    from optbench.store import Store
     from optbench.suite import Suite
 
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite file, such as suites/quick.yaml.")]
@@ -47,6 +48,15 @@ def suite_of(path: Path, overrides: str, only: list[str], model: str = "") -> Su
     from optbench.suite import load_suite
 
     return narrowed(load_suite(path, overrides, model), only)
+
+
+def suite_at(path: Path, overrides: str, only: list[str], model: str, store: Store) -> Suite:
+    """As `suite_of`, with the seeds that `run --until-resolved` added to the suite in this store."""
+    from optbench.selection import narrowed
+    from optbench.sequential.journal import with_added
+    from optbench.suite import load_suite
+
+    return narrowed(with_added(load_suite(path, overrides, model), store), only)
 
 
 def folder_of(results: Path) -> Path:

@@ -21,7 +21,7 @@ from optbench.verbs.options import (
     SuiteFile,
     report_text,
     say,
-    suite_of,
+    suite_at,
     width,
 )
 
@@ -43,19 +43,22 @@ def report(
     context: typer.Context,
 ) -> None:
     """Report what the records of a suite say: the answer and the contrasts in sentences, then tables."""
+    from optbench.archive import open_store
+
     if html is None and figures is None:
         if results != RESULTS and not os.path.lexists(results):
             raise UserError(
                 f"--results {results}: is not there; it is a folder of runs, an archive (*.jsonl) or a bundle (*.zip)"
             )
-        say(report_text(suite_of(suite, overrides, only, model), results, format))
+        say(report_text(suite_at(suite, overrides, only, model, open_store(results)), results, format))
         return
     source = context.get_parameter_source("format")
     if source is not None and source.name != "DEFAULT":
         raise UserError(f"--format {format}: prints the report; --html and --figures write files: ask for one of them")
     from optbench.commands.report import report_files
 
-    for line in report_files(suite_of(suite, overrides, only, model), results, html=html, figures=figures):
+    loaded = suite_at(suite, overrides, only, model, open_store(results))
+    for line in report_files(loaded, results, html=html, figures=figures):
         say(line)
 
 

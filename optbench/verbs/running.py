@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from optbench.errors import UserError
 from optbench.verbs.options import (
     RESULTS,
     Checkpoint,
@@ -21,7 +23,7 @@ from optbench.verbs.options import (
     json_text,
     report_text,
     say,
-    suite_of,
+    suite_at,
 )
 
 Tracked = Annotated[
@@ -58,7 +60,8 @@ def plan(
     from optbench.commands.plan import plan_text
     from optbench.store import Store
 
-    content = planned(suite_of(suite, overrides, only, model), Store(folder_of(results)), device=device, pace=pace)
+    store = Store(folder_of(results))
+    content = planned(suite_at(suite, overrides, only, model, store), store, device=device, pace=pace)
     say(json_text(content) if format == "json" else plan_text(content))
     if content["refused"]:
         raise typer.Exit(1)
@@ -81,18 +84,52 @@ def run(
     no_fit_check: Annotated[
         bool, typer.Option("--no-fit-check", help="Try cells that are estimated to need more memory than there is.")
     ] = False,
+    until_resolved: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MARGIN",
+            help="Then add seeds where they help most, until each declared contrast is resolved: there is a "
+            "difference, or none larger than this (0.02: 2 points).",
+        ),
+    ] = None,
+    max_hours: Annotated[
+        float | None, typer.Option(metavar="HOURS", help="With --until-resolved: the time for all of it.")
+    ] = None,
 ) -> None:
     """Run the cells of a suite that have no record yet, then report.
 
     Under torchrun all its processes train each cell together: torchrun --nproc-per-node 4 -m optbench run SUITE
     """
+    if (until_resolved is None) != (max_hours is None):
+        raise UserError("--until-resolved and --max-hours belong together: until what, and for how long at most")
+    if until_resolved is not None and max_hours is not None:
+        if wandb != "off":
+            raise UserError(
+                "--wandb: not with --until-resolved; push the records afterwards with `optbench wandb SUITE`"
+            )
+        _until_resolved(
+            suite,
+            overrides,
+            only,
+            model,
+            folder_of(results),
+            format,
+            margin=until_resolved,
+            hours=max_hours,
+            workers=workers,
+            executor=executor,
+            address=address,
+            fit_check=not no_fit_check,
+        )
     from optbench.distributed.launch import ranks_of_this_run
 
     try:
         with ranks_of_this_run() as (ranks, device):
             from optbench.commands.run import run as ran
+            from optbench.store import Store
 
-            loaded, records = suite_of(suite, overrides, only, model), folder_of(results)
+            records = folder_of(results)
+            loaded = suite_at(suite, overrides, only, model, Store(records))
             tracking = None
             if wandb != "off":
                 from optbench.commands.wandb import tracking_of
@@ -120,6 +157,61 @@ def run(
     raise typer.Exit(0 if outcome.complete else 1)
 
 
+def _until_resolved(
+    path: Path,
+    overrides: str,
+    only: list[str],
+    model: str,
+    results: Path,
+    format: ReportText,
+    *,
+    margin: float,
+    hours: float,
+    workers: int | None,
+    executor: Literal["local", "ray"],
+    address: str,
+    fit_check: bool,
+) -> NoReturn:
+    """`run` with --until-resolved, up to its exit code."""
+    import json
+
+    from optbench.commands.until_resolved import resolved_data, run_until_resolved
+    from optbench.distributed.launch import ranks_of_this_run
+    from optbench.selection import narrowed
+    from optbench.sequential.journal import with_added
+    from optbench.store import Store
+    from optbench.suite import load_suite
+
+    with ranks_of_this_run() as (ranks, _):
+        if ranks.size > 1:
+            raise UserError("--until-resolved: not under torchrun, for every process would have to see one clock")
+        whole = with_added(load_suite(path, overrides, model), Store(results))
+        try:
+            outcome, ended = run_until_resolved(
+                whole,
+                narrowed(whole, only),
+                results,
+                margin=margin,
+                hours=hours,
+                workers=workers,
+                executor=executor,
+                address=address,
+                fit_check=fit_check,
+            )
+        except KeyboardInterrupt:
+            print("interrupted before the first cell; the same command again continues", file=sys.stderr)
+            raise typer.Exit(130) from None
+    if not outcome.interrupted:
+        text = report_text(ended.suite, results, format, panels=False)
+        if format == "json":
+            text = json_text({**json.loads(text), "until_resolved": resolved_data(ended)})
+        say(text)
+    print(outcome.text, file=sys.stderr)
+    if outcome.interrupted:
+        raise typer.Exit(130)
+    raise typer.Exit(0 if outcome.complete else 1)
+
+
 def status(
     suite: SuiteFile,
     *,
@@ -134,5 +226,6 @@ def status(
     from optbench.commands.status import status_text
     from optbench.store import Store
 
-    content = counted(suite_of(suite, overrides, only, model), Store(folder_of(results)))
+    store = Store(folder_of(results))
+    content = counted(suite_at(suite, overrides, only, model, store), store)
     say(json_text(content) if format == "json" else status_text(content))

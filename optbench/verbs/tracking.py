@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from optbench.verbs.options import RESULTS, Only, Overrides, Records, SuiteFile, say, suite_of
+from optbench.verbs.options import RESULTS, Only, Overrides, Records, SuiteFile, say, suite_at
 
 Push = Annotated[
     Literal["online", "offline"],
@@ -19,10 +19,12 @@ def wandb(
 ) -> None:
     """Push the records of a suite to Weights & Biases: a run per cell, and one for the report; pushed again, nothing
     is doubled."""
+    from optbench.archive import open_store
     from optbench.commands.wandb import wandb as pushed
 
     try:
-        text, complete = pushed(suite_of(suite, overrides, only), results, mode, whole=not only)
+        loaded = suite_at(suite, overrides, only, "", open_store(results))
+        text, complete = pushed(loaded, results, mode, whole=not only)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command again continues", err=True)
         raise typer.Exit(130) from None

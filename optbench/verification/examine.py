@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from optbench.bundle import SOURCES
 from optbench.cell import CellSpec
 from optbench.errors import UserError
 from optbench.store import CURVES, QUESTIONS, WEIGHTS
@@ -57,7 +58,7 @@ class Examiner:
         if content["key"] != evidence.key:
             then = f"put it back into the folder of that name, or {RUN_AGAIN}"
             found.add(evidence.where, f"holds the record of another cell, {content['key']}", then)
-        identity = identity_of_cell(content["key"], content["cell"])
+        identity = identity_of_cell(content["key"], content["cell"], evidence.root / SOURCES)
         if identity.verdict == "edited":
             found.add(evidence.where, f"its key {content['key']} does not belong to its cell ({identity.why})", EDITED)
         elif identity.verdict != "agrees":

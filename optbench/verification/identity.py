@@ -6,10 +6,12 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from optbench.bundle import SOURCES, is_name
 from optbench.cell import PROTOCOL_REVISION, CellSpec
 from optbench.errors import UserError
 from optbench.models.specs import MODELS
@@ -22,6 +24,7 @@ from optbench.strategies.specs import STRATEGIES
 from optbench.tasks.specs import TASKS
 
 Verdict = Literal["agrees", "edited", "not here", "earlier revision"]
+STAND_IN = "torch.optim:AdamW"
 MOST_REVISIONS = 256
 """Combinations of earlier revisions that are tried at most."""
 
@@ -39,16 +42,56 @@ class Identity:
     spec: Any = None
 
 
-def identity_of_cell(key: str, content: Any) -> Identity:
-    """Whether `key` is that of the cell with this content."""
+def identity_of_cell(key: str, content: Any, sources: Path | None = None) -> Identity:
+    """Whether `key` is that of the cell with this content. `sources` is a folder of code that came along, by the paths
+    that records name: an optimizer's file is hashed there, and neither read as Python nor run."""
     if not isinstance(content, Mapping):
         return Identity("edited", "its cell is no mapping")
     foreign = _foreign(content)
     try:
+        if sources is not None and (came := _came_along(content, sources)):
+            return _with_source(key, content, came)
         cell = CellSpec.model_validate(dict(content))
     except ValidationError as error:
         return _not_valid(error, foreign, content)
     return _compared(key, cell, lambda: cell.key, {"protocol": PROTOCOL_REVISION, "cell": None}, "cell")
+
+
+def _came_along(content: Mapping[str, Any], sources: Path) -> Path | None:
+    """The file of an optimizer's code among those that came along."""
+    optimizer = content.get("optimizer")
+    rule = optimizer.get("rule") if isinstance(optimizer, Mapping) else None
+    if not isinstance(rule, Mapping) or rule.get("kind") != "torch" or not isinstance(rule.get("target"), str):
+        return None
+    where, _, _ = rule["target"].rpartition(":")
+    if not is_name(f"{SOURCES}/{where}"):
+        return None
+    path = sources / where
+    return path if path.is_file() else None
+
+
+def _with_source(key: str, content: Mapping[str, Any], source: Path) -> Identity:
+    """The identity of a cell whose optimizer's code is `source`. The spec that is found names the path of the record,
+    so that nothing can be built from the code that came along."""
+    optimizer = content["optimizer"]
+    target = optimizer["rule"]["target"]
+    cls = target.rpartition(":")[2]
+    if not cls.isidentifier():
+        return Identity("edited", f"its cell is not valid: {target!r} names no class")
+    # Any installed class will do: what is checked of a file is read as Python, and this one is a stranger's.
+    rule = {**optimizer["rule"], "target": STAND_IN}
+    stand_in = CellSpec.model_validate({**content, "optimizer": {**optimizer, "rule": rule}})
+
+    def named(where: str) -> CellSpec:
+        given = stand_in.optimizer
+        renamed = given.model_copy(update={"rule": given.rule.model_copy(update={"target": where})})
+        return stand_in.model_copy(update={"optimizer": renamed})
+
+    there = f"{source}:{cls}"
+    cell = named(there)
+    frame = {"protocol": PROTOCOL_REVISION, "cell": None}
+    found = _compared(key, cell, lambda: cell.key, frame, "cell", at_hand=there)
+    return Identity(found.verdict, found.why, named(target))
 
 
 def identity_of_panel(key: str, content: Any) -> Identity:
@@ -65,11 +108,14 @@ def identity_of_panel(key: str, content: Any) -> Identity:
     return _compared(key, panel, lambda: panel_key(panel), {"protocol": PROTOCOL_REVISION, "panel": None}, "panel")
 
 
-def _compared(key: str, spec: Spec, current: Callable[[], str], frame: dict[str, Any], slot: str) -> Identity:
+def _compared(
+    key: str, spec: Spec, current: Callable[[], str], frame: dict[str, Any], slot: str, *, at_hand: str = ""
+) -> Identity:
+    """`at_hand` is what is outside the record and known to be what it was made with."""
     try:
         if current() == key:
             return Identity("agrees", spec=spec)
-        identity, outside = spec.identity(), sorted(set(_outside(spec)))
+        identity, outside = spec.identity(), sorted(set(_outside(spec)) - {at_hand})
     except (OSError, UserError) as error:
         return Identity("not here", f"{' '.join(str(error).split())}", spec)
     if outside:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from optbench.metrics.columns import column, worst
 from optbench.panels.base import panel_key
+from optbench.verification import looks
 from optbench.verification.numbers import deviation, mean
 
 if TYPE_CHECKING:
@@ -143,7 +144,9 @@ def contrast_of(recount: Recount, contrast: Contrast) -> dict[str, float]:
             wanted = {**names, **contrast.minus}
             pairs += [(place, other) for other, theirs in enumerate(axes) if theirs == wanted and other != place]
     cells = recount.outcome
-    declared = [seed for seed in recount.seeds if any((a, seed) in cells and (b, seed) in cells for a, b in pairs)]
+    # Seeds that were added for some pairs alone are no seeds of the contrast.
+    all_of = [all((a, seed) in cells and (b, seed) in cells for a, b in pairs) for seed in recount.seeds]
+    declared = [seed for seed, whole in zip(recount.seeds, all_of, strict=True) if pairs and whole]
     there = {
         (pair, seed): not math.isnan(recount.number(metric, pair[0], seed))
         and not math.isnan(recount.number(metric, pair[1], seed))
@@ -162,18 +165,24 @@ def contrast_of(recount: Recount, contrast: Contrast) -> dict[str, float]:
     # Numbers that are equal up to the rounding of their sums have no spread.
     if n > 1 and finite and len(set(differences)) == 1:
         sd = 0.0 if counted else NAN
-    width = math.inf if math.isnan(sd) else t_quantile(n - 1) * sd / math.sqrt(n)
+    if suite.added is not None and not counted and sd <= looks.ROUNDING * _largest(recount, metric, kept, seeds):
+        sd = NAN
     error = _question_error(recount, kept, seeds) if metric == "accuracy" and kept else NAN
-    wider = math.inf
-    if not math.isnan(sd) and error > 0:
-        wider = t_quantile(n - 1) * math.sqrt(sd**2 / n + error**2)
+    width = wider = math.inf
+    if not math.isnan(sd):
+        # Seeds that were added look by look have another interval, at a level that they all hold at together.
+        level = 0.05 / len(suite.contrasts)
+        quantile = t_quantile(n - 1) if suite.added is None else looks.critical(n, level)
+        width = quantile * sd / math.sqrt(n) if sd > 0 else 0.0
+        wider = quantile * math.sqrt(sd**2 / n + error**2) if error > 0 else math.inf
+    p_of = _p if suite.added is None else looks.p_value
     return {
         "estimate": estimate,
         "half_width": width,
         "low": estimate - width,
         "high": estimate + width,
         "sd": sd,
-        "p": _p(estimate, sd, n, counted=counted),
+        "p": p_of(estimate, sd, n, counted=counted),
         "n": float(n),
         "pairs": float(len(kept)),
         "pairs_declared": float(len(pairs)),
@@ -218,6 +227,11 @@ def _nothing_missing(
         else:
             del pairs[by_pair.index(max(by_pair))]
     return (pairs, seeds) if pairs and seeds else ([], [])
+
+
+def _largest(recount: Recount, metric: str, pairs: Sequence[tuple[int, int]], seeds: Sequence[int]) -> float:
+    arms = {arm for pair in pairs for arm in pair}
+    return max((abs(recount.number(metric, arm, seed)) for arm in arms for seed in seeds), default=0.0)
 
 
 def _p(estimate: float, sd: float, n: int, *, counted: bool) -> float:

@@ -16,7 +16,7 @@ from optbench.verification.evidence import Evidence, Files, evidence_in
 from optbench.verification.problem import RUN_AGAIN, Findings
 
 _PREFIX, _KEY = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{16}")
-BESIDE = ("probes", "rewrites", "before", "checkpoints", "locks", "logs")
+BESIDE = ("added", "probes", "rewrites", "before", "checkpoints", "locks", "logs")
 """What lies beside records in a results folder."""
 
 
@@ -98,6 +98,8 @@ def _in_archive(path: Path, found: Findings, keys: Collection[str] | None) -> It
         except ValueError as error:
             found.add(where, f"damaged: no JSON ({error})", "write the archive again")
             continue
+        if isinstance(content, dict) and "added" in content:
+            continue  # A journal of added seeds, which reports read.
         key = content.get("key") if isinstance(content, dict) else None
         if not isinstance(key, str):
             found.add(where, "is no record: it has no key", "write the archive again")

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 from page.conftest import amend, fill
+from reports.trials import scored, study, tune
 
 from optbench.cli import main
 from optbench.errors import UserError
+from optbench.optim.search import Range
 from optbench.page.page import page_text, write_page
 from optbench.page.pictures import SHARP, Picture, pictures_of
 from optbench.reports.leaderboard import report_of
 from optbench.reports.sections import sections_of
+from optbench.reports.tuning_text import UNTUNED
 from optbench.store import Record, Store
 from optbench.suite import load_suite
 
@@ -152,6 +155,24 @@ def test_figures_stand_in_the_page_with_captions_and_the_left_out_ones_with_reas
     (image,) = Page(text).all("img")
     assert image == {"src": uri, "alt": "Accuracy & cost"}
     assert "Left out: sharpness: no panel looked" in Page(text).said
+
+
+def test_tuning_has_a_section_with_its_tables_and_its_figure(bench, suite, text):
+    assert UNTUNED in Page(text).said and "tuning" not in [section.get("id") for section in Page(text).all("section")]
+    tune(suite, study(suite, "adamw", scored(0.9, 0.75, 0.5), space={"<b>lr": Range(low=1e-4, high=1)}))
+    uri = "data:image/png;base64,/ab/cd+/ef/gh=="
+    pictures = [Picture("tunability-1", "What tuning bought", uri, 9)]
+    text = page_text(report_of(suite, bench.store), bench.store, pictures=pictures)
+    page = Page(text)
+    assert UNTUNED not in page.said and "muon: no trials recorded" in page.said
+    (section,) = re.findall(r'<section id="tuning".*?</section>', text, flags=re.DOTALL)
+    inside = Page(section)
+    assert "Tuning: hyper-parameters before and after" in inside.said and "0.5000" in inside.said
+    assert "&lt;b&gt;lr" in section and "<b>lr" not in text
+    assert [image["src"] for image in inside.all("img")] == [uri]
+    # Its tables and its figure are in no other section, and the page leads there.
+    assert len(page.all("img")) == 1 and page.said.count("best of 1") == inside.said.count("best of 1")
+    assert "#tuning" in [link["href"] for link in page.all("a")]
 
 
 def test_a_figure_is_an_svg_or_a_png_where_that_is_smaller(bench, suite):

@@ -12,8 +12,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from optbench.added import Added
 from optbench.store import QUESTIONS, RECORD, Record, Store
 from optbench.suitefile import Execution
+from optbench.tuning.record import Tuned
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Arm:
     optimizer: str
     budget: Mapping[str, float]
     model_spec: Any = field(default=Model(100_000), repr=False)
+    optimizer_spec: Any = field(default=None, repr=False, compare=False)
+    training: Any = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -74,9 +78,13 @@ class Suite:
     ranked_by: str = "accuracy"
     panels: Sequence[Any] = ()
     execution: Execution = field(default_factory=Execution)
+    tuned: Tuned | None = None
+    added: Added | None = None
 
     def cells(self) -> list[Cell]:
-        return [Cell(arm, seed) for arm, seed in itertools.product(self.arms, self.seeds)]
+        own = [Cell(arm, seed) for arm, seed in itertools.product(self.arms, self.seeds)]
+        more = {} if self.added is None else self.added.seeds
+        return own + [Cell(arm, seed) for arm in self.arms for seed in more.get(arm.name, ())]
 
 
 def versus(of: str, minus: str, axis: str = "optimizer", metric: str = "accuracy") -> Contrast:

@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from optbench.added import Added
 from optbench.reports.contrasts import contrasts_of
 from optbench.reports.frame import cells_table
 from optbench.reports.leaderboard import render
 from optbench.reports.plans import minutes_per_seed
 from optbench.reports.sentences import minutes_text
+from optbench.reports.sequential import half_width_anytime, p_anytime, seeds_needed_anytime
 from optbench.reports.stats import seeds_needed, t_interval
+from optbench.reports.verdicts import judged
 from optbench.rng import stream
 from optbench.suitefile import Execution
 
@@ -349,3 +352,161 @@ def test_programs_read_seeds_and_minutes(bench, timed):
     (contrast,) = json.loads(render(timed(), bench.store, "json"))["contrasts"]
     assert contrast["planned_difference"] == 0.01
     assert contrast["minutes_needed"] == pytest.approx(6.0 * (contrast["seeds_needed"] - 4))
+
+
+SPREAD = (0.0, 0.031, -0.012, 0.024, -0.041, 0.009, 0.015, -0.026, 0.035, -0.005)
+
+
+def looked_at(bench, *, seeds=3, added=7, gain=0.05, family=1, metric="accuracy", models=("m",)):
+    """A suite whose arms have some seeds of its own and some that were added, and a record for each."""
+    suite = bench.suite(models=models, seeds=seeds, contrasts=[bench.contrast("muon", "adamw", metric=metric)] * family)
+    more = range(seeds, seeds + added)
+    suite.added = Added(0.02, {arm.name: more for arm in suite.arms})
+    for cell in suite.cells():
+        value = 0.5 + (gain + SPREAD[cell.seed]) * (cell.arm.optimizer == "muon")
+        bench.write(cell, value, result={"test_nll": value}, measured={"total_seconds": 60.0})
+    return suite
+
+
+def test_added_seeds_bring_the_interval_that_allows_for_looks(bench):
+    row = only(bench, looked_at(bench))
+    differences = 0.05 + np.array(SPREAD)
+    assert (row["n"], row["seeds_declared"]) == (10, 10)
+    assert row["estimate"] == pytest.approx(differences.mean())
+    assert row["half_width"] == pytest.approx(float(half_width_anytime(differences.std(ddof=1), 10)))
+    assert (row["low"], row["high"]) == (row["estimate"] - row["half_width"], row["estimate"] + row["half_width"])
+    assert row["p"] == row["p_holm"] == pytest.approx(float(p_anytime(row["estimate"], row["sd"], 10)))
+    assert row["resolved"]
+    low, high = 100 * row["low"], 100 * row["high"]
+    assert row["sentence"] == (
+        f"muon minus adamw: +5.3 points accuracy [{low:+.1f}, {high:+.1f}], n = 10 seeds, "
+        "interval valid under repeated looks: resolved."
+    )
+
+
+def test_the_same_seeds_declared_beforehand_keep_students_interval(bench):
+    suite = looked_at(bench)
+    suite.seeds, suite.added = list(range(10)), None
+    row = only(bench, suite)
+    assert row["half_width"] == pytest.approx(t_interval(0.05 + np.array(SPREAD))[1], rel=1e-12)
+    assert "looks" not in row["sentence"] and "p < 0.001" in row["sentence"]
+    assert row["seeds_needed"] == seeds_needed(float(row["sd"]), 0.01)
+
+
+def test_intervals_of_several_contrasts_with_added_seeds_hold_at_once(bench):
+    table = contrasts(bench, looked_at(bench, family=3, gain=0.018))
+    row = table.iloc[0]
+    assert row["half_width"] == pytest.approx(float(half_width_anytime(row["sd"], 10, level=0.05 / 3)))
+    assert row["p_holm"] == pytest.approx(min(3 * row["p"], 1))
+    assert "interval valid under repeated looks and for all 3 contrasts at once: not resolved; " in row["sentence"]
+    assert row["seeds_needed"] == seeds_needed_anytime(float(row["sd"]), 0.01, level=0.05 / 3)
+    assert row["seeds_needed"] > seeds_needed(float(row["sd"]), 0.01, level=0.05 / 3)
+    assert row["minutes_needed"] == pytest.approx(2 * (row["seeds_needed"] - 10))
+
+
+def test_with_added_seeds_resolved_is_that_the_interval_excludes_0(bench):
+    # A gain at which Holm's second step would do, and the interval that holds for both contrasts does not.
+    found = set()
+    for gain in (0.026, 0.028, 0.03, 0.032, 0.034, 0.036):
+        suite = looked_at(bench, family=2, gain=gain)
+        table = contrasts(bench, suite)
+        assert (table["resolved"] == (table["low"] > 0)).all()
+        assert (table["resolved"] == (2 * table["p"] < 0.05)).all()
+        found |= set(zip(table["resolved"], table["p"] < 0.05, strict=True))
+    assert found == {(False, False), (False, True), (True, True)}
+
+
+def test_holms_second_step_resolves_nothing_with_added_seeds(bench):
+    suite = looked_at(bench, gain=0.0305)
+    suite.contrasts = [bench.contrast("muon", "adamw"), bench.contrast("muon", "adamw", metric="test_nll")]
+    for cell in suite.cells():
+        value = 0.5 + (0.0305 + SPREAD[cell.seed]) * (cell.arm.optimizer == "muon")
+        bench.write(cell, value, result={"test_nll": value + (cell.arm.optimizer == "muon")})
+    row, clear = (own for _, own in contrasts(bench, suite).iterrows())
+    assert clear["resolved"] and 0.025 < row["p"] == row["p_holm"] < 0.05
+    assert row["low"] < 0 and not row["resolved"]
+
+
+def test_worse_by_added_seeds_is_resolved_too(bench):
+    row = only(bench, looked_at(bench, gain=-0.05, metric="test_nll"))
+    assert row["resolved"] and row["high"] < 0
+
+
+def test_a_suite_with_added_seeds_and_no_records_says_so(bench):
+    suite = bench.suite(models="ab", contrasts=[bench.contrast("muon", "adamw")])
+    suite.added = Added(0.02, {})
+    row = only(bench, suite)
+    assert row["sentence"] == "muon minus adamw: no accuracy to compare yet over 2 models (2 of 2 pairs missing)."
+    (verdict,) = judged(suite, contrasts(bench, suite), 0.02)
+    assert verdict.verdict == "unresolved" and "nothing to compare yet (2 of 2 pairs missing)" in verdict.sentence
+    suite.contrasts = [bench.contrast("sam", "adamw")]
+    assert only(bench, suite)["sentence"].endswith("the suite has no two arms that differ in this alone.")
+
+
+def test_three_seeds_are_too_few_for_looks(bench):
+    row = only(bench, looked_at(bench, added=0))
+    assert math.isinf(row["half_width"]) and not row["resolved"]
+    assert (
+        "+5.6 points accuracy, n = 3 seeds, too few for an interval valid under repeated looks: not" in row["sentence"]
+    )
+
+
+def test_seeds_that_were_added_to_one_pair_are_no_reason_to_leave_the_other_out(bench):
+    suite = looked_at(bench, models=("a", "b"))
+    suite.added = Added(0.02, {arm.name: range(3, 10) for arm in suite.arms if arm.model == "a"})
+    row = only(bench, suite)
+    assert (row["pairs"], row["n"], row["seeds_declared"]) == (2, 3, 3)
+    assert "missing" not in row["sentence"] and "incomplete" not in row["sentence"]
+
+
+def test_numbers_that_agree_up_to_rounding_are_no_certainty(bench):
+    suite = looked_at(bench)
+    for cell in suite.cells():
+        bench.write(cell, [100, 120, 140, 77][cell.seed % 4] / 500 + 0.02 * (cell.arm.optimizer == "muon"))
+    row = only(bench, suite)
+    assert row["estimate"] == pytest.approx(0.02)
+    assert math.isnan(row["sd"]) and not row["resolved"]
+
+
+def test_counts_that_no_seed_moves_need_no_interval(bench):
+    suite = looked_at(bench, metric="passes")
+    for cell in suite.cells():
+        bench.write(cell, result={"passes": 600.0 if cell.arm.optimizer == "muon" else 300.0})
+    row = only(bench, suite)
+    assert (row["half_width"], row["p"], row["resolved"]) == (0.0, 0.0, True)
+
+
+def test_seeds_at_which_one_side_alone_diverged_are_counted(bench):
+    suite = looked_at(bench, metric="test_nll")
+    for cell in suite.cells():
+        failed = {"muon": {1, 4, 6, 7}, "adamw": {7, 8}}[cell.arm.optimizer]
+        if cell.seed in failed:
+            bench.write(cell, None, outcome="diverged")
+    row = only(bench, suite)
+    assert (row["of_alone_diverged"], row["minus_alone_diverged"]) == (3, 1)
+    assert math.isnan(row["estimate"]) and not row["resolved"]
+    (verdict,) = judged(suite, contrasts(bench, suite), 0.02)
+    assert verdict.verdict == "unresolved" and "at 3 of 10 seeds it alone diverged" in verdict.sentence
+    # An accuracy has a worst value, and so an average.
+    suite.contrasts = [bench.contrast("muon", "adamw")]
+    row = only(bench, suite)
+    assert (row["of_alone_diverged"], row["minus_alone_diverged"], row["n"]) == (0, 0, 10)
+
+
+def test_the_interval_for_all_questions_allows_for_looks_too(bench):
+    suite = looked_at(bench)
+    for cell in suite.cells():
+        own = stream(cell.seed, cell.arm.optimizer).random(50) < (0.7 if cell.arm.optimizer == "muon" else 0.5)
+        bench.write(cell, float(own.mean()), correct=own.tolist())
+    row = only(bench, suite)
+    wider = float(half_width_anytime(math.hypot(row["sd"], row["question_se"] * math.sqrt(10)), 10))
+    assert row["high_all"] == pytest.approx(row["estimate"] + wider)
+    assert row["high_all"] > row["high"]
+
+
+def test_verdicts_take_the_intervals_of_the_table(bench):
+    suite = looked_at(bench, family=2)
+    table = contrasts(bench, suite)
+    for (_, row), verdict in zip(table.iterrows(), judged(suite, table, suite.added.margin), strict=True):
+        assert (verdict.low, verdict.high, verdict.n) == (row["low"], row["high"], 10)
+        assert verdict.verdict == "better"

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from optbench.optim.base import Parameter, Rule
+from optbench.optim.search import Choice, Range, Space
 from optbench.spec import Spec
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -25,6 +26,13 @@ class AdamW(Spec):
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     preconditions: ClassVar[bool] = True
     has_direction: ClassVar[bool] = True
+    # Fine-tuning of large models ends at the low rates, training of small ones from scratch at the high ones. The betas
+    # are torch's default, that of large language models, and one for noisy gradients.
+    SEARCH: ClassVar[Space] = {
+        "lr": Range(low=1e-5, high=3e-2),
+        "betas": Choice(values=[[0.9, 0.999], [0.9, 0.95], [0.95, 0.99]]),
+        "weight_decay": Choice(values=[0.0, 0.01, 0.1]),
+    }
 
     def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
         """No matrix product: elementwise work is not counted."""

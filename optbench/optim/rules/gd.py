@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from optbench.optim.base import Parameter, Rule
+from optbench.optim.search import Choice, Range, Space
 from optbench.spec import Spec
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ class GD(Spec):
     nesterov: bool = False
     weight_decay: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
     preconditions: ClassVar[bool] = False
+    # Without a scale of its own the useful rate follows the gradient's, which differs by orders between models. 0 is
+    # plain gradient descent; below 0.9 a momentum does little that a higher rate does not.
+    SEARCH: ClassVar[Space] = {"lr": Range(low=1e-3, high=3.0), "momentum": Choice(values=[0.0, 0.9, 0.95])}
 
     @property
     def has_direction(self) -> bool:

@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 
 from optbench.optim.base import Damping, Parameter, Role, Rule
 from optbench.optim.newton_schulz_plan import USUAL, Capabilities, Plan, Precision, capabilities, flops, plan
+from optbench.optim.search import Choice, Range, Space
 from optbench.spec import Spec
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ class Muon(Spec):
     adamw_eps: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1e-8
     preconditions: ClassVar[bool] = True
     has_direction: ClassVar[bool] = True
+    # The rate of the matrices has two units (`adjust`): that of AdamW, or spectral norms, where 0.02 is usual. What is
+    # no matrix is AdamW's, with its rates.
+    SEARCH: ClassVar[Space] = {
+        "lr": Range(low=1e-5, high=1e-1),
+        "adamw_lr": Range(low=1e-5, high=3e-2),
+        "momentum": Choice(values=[0.9, 0.95, 0.98]),
+    }
 
     @model_validator(mode="after")
     def _exact_enough(self) -> Muon:

@@ -17,7 +17,10 @@ from pydantic import Field, model_validator
 from optbench.errors import UserError, suggestion
 from optbench.optim.base import Parameter, Rule
 from optbench.optim.rules.foreign_flops import COUNTED
+from optbench.optim.search import Dimension, Space
+from optbench.problems import check
 from optbench.spec import Spec, content_hash
+from optbench.yamlfile import Place, Refused, placed
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +33,9 @@ class TorchOptimizer(Spec):
     taken without a graph: what needs more than the gradient (LBFGS, SophiaH) is refused. A file enters the key of
     a cell by the hash of its source, an installed package by its version: what may change numbers makes new cells.
     `averages` is for optimizers that evaluate at averaged weights and switch by `.train()` and `.eval()`.
+
+    What of it may be tuned the class says itself, for `lr` and the options by name, where it is one's own:
+    `search_space = {"lr": {"low": 1e-4, "high": 1e-1}, "beta": {"values": [0.9, 0.99]}}`.
     """
 
     kind: Literal["torch"] = "torch"
@@ -82,6 +88,21 @@ class TorchOptimizer(Spec):
         _check_options(self.target, kind, self.options, engine)
         rule = TorchRule({self.target: parameters}, [engine])
         return _Averaging(rule, engine) if self.averages else rule
+
+    def search_space(self) -> Space:
+        """What the class declares as `search_space`, by the fields of this spec: `lr`, `options.beta`; empty where it
+        declares nothing. Imports the class. Raises UserError for a declaration that is none."""
+        found = getattr(self._optimizer_class(), "search_space", None)
+        if found is None:
+            return {}
+        try:
+            declared = check(placed(found, Place(self.target, 0, "search_space")), dict[str, Dimension])
+        except Refused as error:
+            lines = [f"{self.target}: {place.label} {what}" for place, what in error.found]
+            raise UserError("\n".join(lines)) from error
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.target}: search_space is not plain data: {error}") from error
+        return {name if name == "lr" else f"options.{name}": dimension for name, dimension in declared.items()}
 
     def _optimizer_class(self) -> Callable[..., torch.optim.Optimizer]:
         import torch

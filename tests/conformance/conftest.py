@@ -1,0 +1,6 @@
+"""What these tests share lies in examined.py."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

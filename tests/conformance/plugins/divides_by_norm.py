@@ -1,0 +1,14 @@
+"""Divides by the norm of the gradient, which may be zero."""
+
+import torch
+
+
+class DividesByNorm(torch.optim.Optimizer):
+    def __init__(self, params, lr=1e-3):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(p.grad / p.grad.norm(), alpha=group["lr"])
