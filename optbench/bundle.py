@@ -3,6 +3,7 @@ place.
 
     manifest.json                      format, version, what was left out, SHA-256 and size of every other file
     suites/<name>.yaml                 the suites, as they were run; the trials that they were tuned by are beside them
+    suites/overrides/<name>.yaml       files that were put over the suites, with their trials beside them
     sources/<path>.py                  code of optimizers that are in no package, to be hashed and read, not run
     added/<name>.json                  which seeds were added to a suite, one look after another
     records/<ab>/<key>/...             as in a results folder, but for seals: the manifest is one
@@ -40,6 +41,8 @@ VERSION = 1
 MANIFEST = "manifest.json"
 SOURCES = "sources"
 """The folder of code that records were made with, each file at the path that the records name."""
+OVERRIDES = "overrides"
+"""The folder, among the suites, of files that were put over them."""
 PARTS = ("questions", "curves", "panels", "tables", "probes")
 """What can be left out: `panels` are all findings, `tables` their tables alone."""
 
@@ -109,9 +112,11 @@ class Bundle(Store):
         return self._damaged([name for name in self._sizes if not name.startswith("records/")])
 
     def suites(self) -> list[Path]:
-        """The suite files, unpacked, with what they were tuned by beside them."""
+        """The suite files, unpacked, with what they were tuned by and what was put over them beside them."""
         unpacked = [self._unpack(name) for name in sorted(self._sizes) if name.startswith("suites/")]
-        return [path for path in unpacked if path.suffix != ".json" and path.with_suffix(".json") not in unpacked]
+        over = self._folder / "suites" / OVERRIDES
+        files = [path for path in unpacked if path.suffix != ".json" and path.with_suffix(".json") not in unpacked]
+        return [path for path in files if path.parent != over]
 
     def unpacked_root(self) -> Path:
         """A folder laid out like a results folder as far as probes go, which are unpacked into it, as is the code."""

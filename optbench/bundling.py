@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from optbench import seal
-from optbench.bundle import FORMAT, MANIFEST, PARTS, SOURCES, SUFFIX, VERSION, Bundle, is_name
+from optbench.bundle import FORMAT, MANIFEST, OVERRIDES, PARTS, SOURCES, SUFFIX, VERSION, Bundle, is_name
 from optbench.errors import UserError, suggestion
 from optbench.store import ADDED, CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Store
 
@@ -45,10 +45,12 @@ def write_bundle(
     without: Collection[str] = (),
     weights: bool = False,
     sources: Collection[Path] = (),
+    overrides: Collection[Path] = (),
 ) -> Written:
     """Writes the records of these keys that are there, and the suite files. What was at `target` is replaced.
 
-    `sources` are files of code that the records name by these paths, relative to the working directory.
+    `sources` are files of code that the records name by these paths, relative to the working directory. `overrides` are
+    files that were put over the suites.
 
     `without` names parts to leave out (`PARTS`). The file appears whole or not at all. Raises UserError where there is
     no record, for one that is damaged or names a path of this machine, and for a target that is no *.zip or cannot be
@@ -65,6 +67,8 @@ def write_bundle(
     files: dict[str, bytes] = {}
     for path in suites:
         files |= _suite(path, files)
+    for path in overrides:
+        files |= _overrides(path, files)
     for path in sources:
         files |= _source(path)
     for name, journal in store.journals_of(keys).items():
@@ -168,12 +172,26 @@ def _suite(path: Path, there: Mapping[str, bytes]) -> dict[str, bytes]:
     found = {f"suites/{path.name}": path.read_bytes()}
     tuned = given.get("tuned") if isinstance(given, dict) else None
     if tuned:
-        beside = path.parent / tuned
-        name = f"suites/{PurePosixPath(Path(tuned).as_posix())}"
-        found |= {name: beside.read_bytes()}
-        trials = beside.with_suffix(".json")
-        if trials.is_file():
-            found |= {str(PurePosixPath(name).with_suffix(".json")): _trials(trials)}
+        found |= _with_trials(path.parent / tuned, f"suites/{PurePosixPath(Path(tuned).as_posix())}")
+    return _checked(found, path, there)
+
+
+def _overrides(path: Path, there: Mapping[str, bytes]) -> dict[str, bytes]:
+    """A file that was put over the suites, with its trials where it has some."""
+    from optbench.yamlfile import read
+
+    refuse_paths(read(path, label="overrides").plain(), str(path))
+    return _checked(_with_trials(path, f"suites/{OVERRIDES}/{path.name}"), path, there)
+
+
+def _with_trials(path: Path, name: str) -> dict[str, bytes]:
+    found, trials = {name: path.read_bytes()}, path.with_suffix(".json")
+    if trials.is_file():
+        found[str(PurePosixPath(name).with_suffix(".json"))] = _trials(trials)
+    return found
+
+
+def _checked(found: dict[str, bytes], path: Path, there: Mapping[str, bytes]) -> dict[str, bytes]:
     for name, content in found.items():
         check_name(name, str(path))
         if there.get(name, content) != content:

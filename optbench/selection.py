@@ -16,7 +16,8 @@ def narrowed(suite: Suite, only: Sequence[str]) -> Suite:
     """The suite with those arms alone whose names match.
 
     Each of `only` holds axis=pattern, several with commas between; * and ? stand for any text. Patterns for one axis
-    add up, axes narrow each other. A contrast stays where arms of both of its sides do. Raises UserError for an
+    add up, axes narrow each other. A contrast stays where arms of both of its sides do; the others are
+    counted (`Suite.family`). Raises UserError for an
     unknown axis, a pattern that matches nothing, and where nothing is left.
     """
     chosen = _patterns(only)
@@ -30,7 +31,9 @@ def narrowed(suite: Suite, only: Sequence[str]) -> Suite:
     if not arms:
         raise UserError(f"--only {','.join(only)}: no arm of {suite.path} meets all of it")
     contrasts = [each for each in suite.contrasts if _some(arms, each.of) and _some(arms, each.minus)]
-    return replace(suite, arms=arms, contrasts=contrasts)
+    asked = replace(suite.asked, only=[*suite.asked.only, *only])
+    left_out = suite.family - len(contrasts)
+    return replace(suite, arms=arms, contrasts=contrasts, left_out=left_out, asked=asked)
 
 
 def _patterns(only: Sequence[str]) -> dict[str, list[str]]:

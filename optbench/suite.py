@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,9 @@ from optbench.panels.base import panel_key
 from optbench.panels.specs import PRESETS as PANEL_PRESETS
 from optbench.panels.specs import PanelSpec
 from optbench.problems import Problems, check
+from optbench.suite_command import Asked
 from optbench.suitefile import ContrastFields, Execution, Side, SuiteFields, of_checkpoint
-from optbench.tuning.overrides_file import read_tuned, without
+from optbench.tuning.layers import Layers
 from optbench.tuning.record import Tuned
 from optbench.tuning.request import Tuning
 from optbench.tuning.space import check_spaces
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from optbench.store import Store
 
 
+Files = Path | str | Sequence[Path | str]
+"""A file or several; none if empty."""
 PANELS = Axis("panel", "panels", PanelSpec, PANEL_PRESETS)
 """Written like an axis, though arms do not differ in it."""
 
@@ -92,13 +95,23 @@ class Suite:
     execution: Execution
     panels: list[Any] = field(default_factory=list)
     ranked_by: str = "accuracy"
+    left_out: int = 0
+    """Declared contrasts that `--only` has left out. They were looked at with the others, and so still count."""
     added: Added | None = None
     """Seeds that were added one look after another, where the suite was run until its contrasts were resolved."""
     tuning: Tuning = Tuning()
     tuned: Tuned | None = None
-    """The trials that values of these arms were chosen by: those beside the file of `tuned:` or of `--overrides`, where
-    the latter comes with trials. One that comes without them, written by hand, takes the trials away from every arm
-    whose optimizer or training it changes: its values are no longer those that were tuned."""
+    """The trials that values of these arms were chosen by. They lie beside the overrides files that `tune` wrote: the
+    one of `tuned:`, and those of `--overrides` on top of it. Each arm has the trials of the last file that sets
+    something of its optimizer or training; where that one was written by hand, or its trials were of other arms, it has
+    none, for its values are no longer those that were tuned. What else `Tuned` says is said by the last file."""
+    asked: Asked = Asked()
+    """The options that it was read and narrowed with, for the commands that are printed."""
+
+    @property
+    def family(self) -> int:
+        """How many contrasts were declared: what the level of intervals under repeated looks is shared by."""
+        return len(self.contrasts) + self.left_out
 
     def cells(self) -> list[Cell]:
         """Every arm at every seed of the suite, then the seeds that were added to some arms. Two cells of the same
@@ -127,8 +140,9 @@ class Suite:
         return [panel for panel in self.panels if panel.kind in wanted]
 
 
-def load_suite(path: Path | str, overrides: Path | str = "", checkpoint: str = "") -> Suite:
-    """The suite in the file, with the overrides of another file on top of its own, if one is given.
+def load_suite(path: Path | str, overrides: Files = "", checkpoint: str = "") -> Suite:
+    """The suite in the file, with the overrides of other files on top of its own, if some are given: of several, each
+    on top of those before.
 
     With `checkpoint` (a directory, or an id on the hub) its models give way to that one, named as its directory is.
 
@@ -136,10 +150,12 @@ def load_suite(path: Path | str, overrides: Path | str = "", checkpoint: str = "
     is unknown; did you mean lr?`. Reads nothing but the files, and no data unless the budget depends on it.
     """
     root = read(path)
-    return suite_of_tree(of_checkpoint(root, checkpoint) if checkpoint else root, path, overrides)
+    files = _files(overrides)
+    suite = suite_of_tree(of_checkpoint(root, checkpoint) if checkpoint else root, path, files)
+    return replace(suite, asked=Asked([str(file) for file in files], model=checkpoint))
 
 
-def suite_of_tree(root: Node, path: Path | str, overrides: Path | str = "") -> Suite:
+def suite_of_tree(root: Node, path: Path | str, overrides: Files = "") -> Suite:
     """The suite with this content, which is that of the file at `path`, or was made of it; see `load_suite`."""
     fields: SuiteFields = check(root, SuiteFields)
     problems = Problems()
@@ -152,11 +168,11 @@ def suite_of_tree(root: Node, path: Path | str, overrides: Path | str = "") -> S
     layers: list[Override] = []
     if "overrides" in root.value:
         layers += changes.parse(root.value["overrides"], names, layer=0, problems=problems)
-    tuned = _Trials(names, problems)
+    files = Layers(names, problems)
     if fields.tuned:
-        layers += tuned.layer(_tuned_file(root.value["tuned"], fields.tuned), 1)
-    if overrides:
-        layers += tuned.layer(Path(overrides), 2)
+        layers += files.put(_tuned_file(root.value["tuned"], fields.tuned), 1)
+    for place, file in enumerate(_files(overrides), start=2):
+        layers += files.put(file, place)
     contrasts = _contrasts(root, fields, {**names, "budget": list(budgets)}, problems)
     seeds = _seeds(root, fields, problems)
     panels = _panels(root, problems)
@@ -185,8 +201,12 @@ def suite_of_tree(root: Node, path: Path | str, overrides: Path | str = "") -> S
         specs,
         fields.ranked_by,
         tuning=fields.tuning,
-        tuned=tuned.of(arms),
+        tuned=files.trials_of(arms),
     )
+
+
+def _files(given: Files) -> list[Path]:
+    return [Path(file) for file in ([given] if isinstance(given, str | Path) else given) if file]
 
 
 def _budgets(given: Node, problems: Problems) -> dict[str, tuple[Budget, Place]]:
@@ -206,36 +226,6 @@ def _training(root: Node, problems: Problems) -> Node:
     with problems.collected():
         trained(node, 1)
     return node
-
-
-@dataclass
-class _Trials:
-    """Overrides files put over a suite, one over another, and the trials that stay true of its arms."""
-
-    names: Mapping[str, Sequence[str]]
-    problems: Problems
-    _found: Tuned | None = None
-    _by_hand: list[Override] = field(default_factory=list)
-
-    def layer(self, path: Path, layer: int) -> list[Override]:
-        """The overrides of a file. Its trials, if it has some, take the place of those below."""
-        given = read(path, label="overrides")
-        if not isinstance(given.value, list):
-            raise given.place.problem("must be a list of overrides, each with `where` and `set`")
-        found = changes.parse(given, self.names, layer=layer, problems=self.problems)
-        trials = read_tuned(path, given)
-        if trials is None:
-            self._by_hand += [each for each in found if each.changes.keys() & {"optimizer", "training"}]
-        else:
-            self._found, self._by_hand = trials, []
-        return found
-
-    def of(self, arms: Sequence[Arm]) -> Tuned | None:
-        """The trials, less the arms that were changed by hand since."""
-        if self._found is None or not self._by_hand:
-            return self._found
-        names = {arm.name: {axis: name for axis, name in arm.axes().items() if axis in AXES} for arm in arms}
-        return without(self._found, [arm for arm, axes in names.items() if any(o.covers(axes) for o in self._by_hand)])
 
 
 def _tuned_file(node: Node, given: str) -> Path:

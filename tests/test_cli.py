@@ -260,6 +260,14 @@ def test_list_names_every_preset_and_metric(call: Call) -> None:
     assert all(content["metrics"][name]["doc"] in text for name in COLUMNS)
 
 
+def test_a_table_in_what_is_said_of_a_kind_stays_one(call: Call) -> None:
+    about = call("list", "--format", "json").json["kinds"]["model"]["linear_attention"]
+    assert about == "Predicts w^T x_q from a context of pairs (x_n, w^T x_n), with beta = (1/N) sum_n y_n x_n."
+    lines = call("show", "linear_attention").out.splitlines()
+    begins = [line.split()[0] for line in lines if line.startswith("        ")]
+    assert begins == ["merged", "separate"]
+
+
 def test_show_states_the_full_spec_which_is_the_preset_again(call: Call) -> None:
     from optbench.axes import AXES
     from optbench.problems import check

@@ -143,7 +143,7 @@ def _check_metric(metric: str, cells: pd.DataFrame, store: Store, suite: Suite) 
     if (cells["outcome"] == MISSING).all():
         raise UserError(
             f"no records of the suite {suite.name} in {store.root}: run it with "
-            f"optbench run {suite.path} --results {store.root}"
+            + suite.asked.run(suite.path, store.root)
         )
     known = [name for name in metrics_of(cells) if cells[name].notna().any() and column(name).direction != "neither"]
     if metric not in known:

@@ -1,8 +1,10 @@
 """How a budget is divided: trials for every arm, seeds, panels, cost, page.
 
-About 35% of it goes into trials and 50% into seeds. Every arm gets the same number of trials, at least 4 and at most
-24: below, a quasi-random sequence has not left the corner where it began, above, expected bests hardly move. What does
-not hold at least 4 trials and 3 seeds of every arm is refused, with the least budget that would.
+About 35% of it goes into trials and 50% into seeds. Every arm gets the same number of trials, at least 8 and at most
+24. Half of the trials, the first among them, are not proposed by a model: 8 hold three points of a scrambled Sobol
+sequence, 4 hold a single one, by which it is left to chance what is found. Above 24 expected bests hardly move. What
+does not hold at least 8 trials and 3 seeds of every arm is refused, with the least budget that would; fewer trials are
+for whoever asks for them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ PANELS = 0.10
 """The share that panels may take."""
 COST, LEAST_COST, MOST_COST = 0.07, 5.0, 300.0
 """The share of the profiler, and its bounds in seconds."""
-FEWEST_TRIALS, MOST_TRIALS = 4, 24
+FEWEST_TRIALS, MOST_TRIALS = 8, 24
 FEWEST_SEEDS, MOST_PANEL_SEEDS = 3, 3
 SLACK = 1.1
 """What estimated times are multiplied by: cells share memory and disk, and the last one of a round runs alone."""

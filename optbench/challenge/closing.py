@@ -21,6 +21,7 @@ from optbench.challenge.tools import Tools
 from optbench.commands.tables import duration
 from optbench.reports.leaderboard import report_of
 from optbench.reports.terminal import table
+from optbench.sequential.journal import Journal
 from optbench.store import Store
 
 if TYPE_CHECKING:
@@ -130,6 +131,8 @@ class Closing:
             limits=self.limits,
             command=request.command,
             files=files,
+            margins=self._margins(store),
+            starts=challenge.starts,
         )
         folder.write(names.ROW, self.tools.latex_row(content))
         page = self.tools.write_page(content, folder.path)
@@ -146,6 +149,13 @@ class Closing:
         )
         folder.write(names.JSON, json.dumps(content_of(finished), indent=1, allow_nan=False) + "\n")
         return finished
+
+    def _margins(self, store: Store) -> list[float]:
+        """All margins that were stated: in this folder, and for these arms by others who add seeds to them."""
+        mine = self.folder.progress.margins
+        journal = Journal.of(self.resolved.suite, store.root).read()
+        others = [] if journal is None else journal.margins
+        return [*(each for each in dict.fromkeys([*others, *mine]) if each != mine[-1]), mine[-1]]
 
     def _bundle(self, suite: Suite, store: Store) -> Path:
         assert suite.tuned is not None

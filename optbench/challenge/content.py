@@ -26,7 +26,9 @@ class Content:
     records in `store` say, `contrasts` the challenger minus each baseline. `profiles` are the measured costs, one for
     each model that was profiled. `budget_seconds` is what was allowed, `spent` the seconds of each stage in its
     order. `plan` says in sentences what the budget was expected to resolve, `limits` what was not resolved or not
-    done, and why. `command` repeats it; `files` are further files to name on the page, by what they are.
+    done, and why. `command` repeats it; `files` are further files to name on the page, by what they are. `margins` are
+    all that were ever stated, the last one being `margin`. `starts` says in words where the first trial of each arm
+    came from.
     """
 
     name: str
@@ -46,3 +48,5 @@ class Content:
     limits: Sequence[str]
     command: str
     files: Mapping[str, Path]
+    margins: Sequence[float]
+    starts: Sequence[str]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from optbench.axes import check_name
+from optbench.conformance.target import mapping_of, specs_of
 from optbench.errors import UserError
-from optbench.optim.specs import PRESETS, OptimizerSpec
+from optbench.optim.specs import PRESETS
 from optbench.yamlfile import Place, placed
 
 
@@ -46,13 +44,14 @@ def entrant_of(
     Raises UserError for a file, class, preset or mapping that is not there or not valid, and for a name that a baseline
     has. Nothing of it is run.
     """
+    if name:
+        check_name(placed(name, Place("--name", 1, "the name")))
     if target in PRESETS or target.lstrip().startswith("{"):
         if lr is not None or options:
             raise UserError("--lr, --options: are for file:Class and package:Class; write them into a JSON mapping")
         entrant = _preset(target, name) if target in PRESETS else _mapping(target, name)
     else:
         entrant = _plug_in(target, name, lr, dict(options), suites_lr)
-    check_name(placed(entrant.name, Place("--name", 1, "the name")))
     if entrant.name in against:
         raise UserError(f"--against {entrant.name}: is what the challenger is called, too; choose another --name")
     return entrant
@@ -65,17 +64,10 @@ def _preset(target: str, name: str) -> Entrant:
 def _mapping(text: str, name: str) -> Entrant:
     if not name:
         raise UserError("a JSON mapping needs a --name")
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{text}: is not JSON: {error}") from error
-    preset = content.pop("preset", "")
-    if preset and preset not in PRESETS:
-        raise UserError(f"no optimizer is named {preset!r}; allowed: {', '.join(PRESETS)}")
-    merged: dict[str, Any] = dict(PRESETS[preset]) if preset else {}
-    for part, value in content.items():
-        merged[part] = {**merged.get(part, {}), **value} if isinstance(value, dict) else value
-    return Entrant(name, {"name": name, **_checked(merged, text).dump()})
+    found = [*specs_of(mapping_of(text, name), text).values()]
+    if len(found) != 1:
+        raise UserError(f"{text}: a sweep is {len(found)} optimizers, and a challenge has one challenger")
+    return Entrant(name, {"name": name, **found[0].dump()})
 
 
 def _plug_in(target: str, name: str, lr: float | None, options: dict[str, Any], suites_lr: float) -> Entrant:
@@ -91,19 +83,9 @@ def _plug_in(target: str, name: str, lr: float | None, options: dict[str, Any], 
         own = _default_rate(source, cls) if source is not None else _rate_of_class(target)
         rate, lr_from = (own, "its class's default") if own is not None else (suites_lr, "AdamW's in the suite")
     rule = {"kind": "torch", "target": target, "lr": rate, **({"options": options} if options else {})}
-    _checked({"rule": rule}, target)
-    return Entrant(name or cls, {"name": name or cls, "rule": rule}, source, lr_from=lr_from)
-
-
-def _checked(content: Mapping[str, Any], where: str) -> OptimizerSpec:
-    try:
-        return OptimizerSpec.model_validate(dict(content))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in ("torch", "target"))
-        message = str(first["msg"]).removeprefix("Value error, ")
-        said = message if where.split(":")[0] in message else f"{where}: {place}: {message}"
-        raise UserError(said) from error
+    entry = {"name": name or cls, "rule": rule}
+    specs_of(entry, target)
+    return Entrant(name or cls, entry, source, lr_from=lr_from)
 
 
 def _default_rate(source: Path, cls: str) -> float | None:

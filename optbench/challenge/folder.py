@@ -31,7 +31,7 @@ class Folder:
         asked = challenge.request.trials
         if asked is not None and progress.trials != asked:
             progress = progress.but(trials=asked, tuned=False)
-        self.progress = progress
+        self.progress = progress.entered(challenge.margin)
         if not progress.spent:
             for name in OUTPUTS:
                 (self.path / name).unlink(missing_ok=True)
@@ -47,7 +47,7 @@ class Folder:
 
     def save(self, **changes: Any) -> None:
         """Keeps the progress, with changes."""
-        self.progress = self.progress.but(**changes)
+        self.progress = self.progress.but(**changes).known()
         self.progress.save(self.path)
 
     def write_suite(self, *, tuned: bool = False, panels: Sequence[Any] = ()) -> Suite:

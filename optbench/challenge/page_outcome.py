@@ -92,6 +92,22 @@ def budget_text(content: Content) -> str:
     return f"{duration(spent)} of {duration(content.budget_seconds)}{share}"
 
 
+def margins_text(content: Content) -> str:
+    """When the margin was stated, in a sentence: before the first seed, unless others were stated as well. Empty where
+    there is none."""
+    if content.margin <= 0 or not content.contrasts:
+        return ""
+    if len(content.margins) <= 1:
+        return "A difference within the margin was called too small to matter before the first seed was run."
+    metric = content.contrasts[0].metric
+    texts = [margin_text(margin, metric) for margin in content.margins]
+    return (
+        f"Several margins were stated, one after another, in the unit of {metric.replace('_', ' ')}: "
+        f"{', '.join(texts)}{f' {unit_of(metric)}' if unit_of(metric) else ''}. The verdicts are by the last one, "
+        "which may have been chosen with results at hand; the intervals are the same for all."
+    )
+
+
 def outcomes_of(content: Content) -> list[Outcome]:
     """Every contrast with what was reached."""
     found = []

@@ -137,9 +137,8 @@ def _named(item: Item, optimizer: str, content: Content, colors: Mapping[str, st
 
 
 def _notes_of(standings: Standings, content: Content) -> list[str]:
-    notes = [
-        "Intervals in this table are of one row alone and take the number of seeds as given: no verdict rests on them."
-    ]
+    given = "" if standings.inference.looks else " and take the number of seeds as given"
+    notes = [f"Intervals in this table are of one row alone{given}: no verdict rests on them."]
     if standings.relative:
         notes.append("FLOPs /adamw: of training, divided by those of adamw; passes: forward + backward of a batch.")
     if content.profiles:

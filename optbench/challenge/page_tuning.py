@@ -92,7 +92,8 @@ def tunings_of(content: Content, tuning: Tuning, colors: Mapping[str, str]) -> T
     studies = [study for study in content.tuned.studies if known & set(study.arms)]
     pairs = zip(tuning.searches, studies, strict=True)
     sections = [_section(search, study, tuning.score, colors) for search, study in pairs]
-    return Tunings(score_text(tuning.score), tuning.is_equal, list(lines_of(tuning)), sections)
+    lines = [*lines_of(tuning), " ".join(content.starts)] if content.starts else list(lines_of(tuning))
+    return Tunings(score_text(tuning.score), tuning.is_equal, lines, sections)
 
 
 def score_text(score: str) -> str:
@@ -132,7 +133,7 @@ def _parameter(found: Found) -> Parameter:
 
 
 def _trial(trial: Trial, place: int, score: str, best: bool) -> TrialRow:
-    values = ", ".join(f"{path} {value_text(value)}" for path, value in trial.values.items())
+    values = ", ".join(f"{path} {value_text(value)}" for path, value in trial.used.items())
     said = "diverged" if trial.outcomes.get("diverged") else "out of memory"
     shown = said if trial.score is None else _score(trial.score, score)
     return TrialRow(place + 1, SAMPLERS[trial.sampler], values or NOTHING, shown, duration(trial.seconds), best)

@@ -12,6 +12,7 @@ from optbench.cell import CellSpec
 from optbench.challenge.entrant import Entrant, entrant_of
 from optbench.challenge.panels import panels_for
 from optbench.challenge.request import Request, folder_below, margin_of
+from optbench.challenge.starts import starts_of
 from optbench.challenge.suite_of import arena, fresh_seeds, strategies_left_out, suites_rate
 from optbench.errors import UserError
 from optbench.spec import key_of
@@ -26,7 +27,8 @@ _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 @dataclass(frozen=True)
 class Challenge:
     """A challenge that can begin. `suite` has the challenger first, with fresh seeds and before tuning; `of` identifies
-    what is compared with what; `said` are choices that nobody asked for, in words."""
+    what is compared with what; `said` are choices that nobody asked for, and `starts` where the first trial of each arm
+    comes from, in words."""
 
     request: Request
     entrant: Entrant
@@ -36,6 +38,7 @@ class Challenge:
     panels: Sequence[Any]
     of: str
     said: Sequence[str]
+    starts: Sequence[str]
 
     @property
     def spec(self) -> OptimizerSpec:
@@ -80,7 +83,15 @@ def read(request: Request) -> Challenge:
     if entrant.lr_from and suite.arms[0].optimizer_spec.rule.lr == entrant.entry["rule"]["lr"]:
         said.append(f"{entrant.name} starts at the rate {entrant.entry['rule']['lr']:g} ({entrant.lr_from}).")
     return Challenge(
-        request, entrant, suite, margin, folder, panels, identity_of(suite), [each for each in said if each]
+        request,
+        entrant,
+        suite,
+        margin,
+        folder,
+        panels,
+        identity_of(suite),
+        [each for each in said if each],
+        starts_of(suite, entrant, request.against),
     )
 
 
@@ -92,11 +103,12 @@ def moved(challenge: Challenge, to: Path) -> Challenge:
 
 def _suite(request: Request, entrant: Entrant) -> Suite:
     suite = arena(request.suite, request.model, entrant, request.against, request.only)
-    return replace(suite, seeds=fresh_seeds(suite), contrasts=[])
+    return replace(suite, seeds=fresh_seeds(suite, request.seeds_from), contrasts=[])
 
 
 def identity_of(suite: Suite) -> str:
-    """A key of what is compared: all arms by their content, and the seeds. Neither budget nor margin is in it: with
-    more of one, or another of the other, the same challenge goes on."""
+    """A key of what is compared: all arms by their content, the seeds, and how is tuned. Neither budget nor margin nor
+    the number of trials is in it: with more of one, or another of the others, what was spent stays spent."""
     cells = [CellSpec(**arm.specs(), training=arm.training, seed=suite.seeds[0]).key for arm in suite.arms]
-    return key_of({"arms": cells, "seeds": suite.seeds, "ranked_by": suite.ranked_by})
+    tuning = {name: value for name, value in suite.tuning.dump().items() if name != "trials"}
+    return key_of({"arms": cells, "seeds": suite.seeds, "ranked_by": suite.ranked_by, "tuning": tuning})

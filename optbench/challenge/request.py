@@ -26,8 +26,8 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 class Request:
     """A challenge as it was asked for. `target` is file:Class, package:Class, a preset or a JSON mapping; `budget`
     seconds of everything; `margin` and `trials` None where the suite's unit and the budget decide them; `lr` None where
-    the code or the suite says it. `to` is the folder of what comes out, `results` that of records; `command` repeats
-    it.
+    the code or the suite says it; `seeds_from` the first fresh seed, None where the suite's seeds decide it. `to` is
+    the folder of what comes out, `results` that of records; `command` repeats it.
     """
 
     target: str
@@ -43,6 +43,7 @@ class Request:
     lr: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     trials: int | None = None
+    seeds_from: int | None = None
     workers: int | None = None
     command: str = ""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def latex_row(content: Content) -> str:
     r"""The row, under comments that name its columns, the package it needs, and the verdicts.
 
-    Columns: the challenger; its score with the half-width of the 95% t interval over seeds, for each table of the
+    Columns: the challenger; its score with the half-width of the 95% interval over seeds, for each table of the
     report (over all models where there are several); each contrast with its interval; step time relative to AdamW and
     memory, for each model that was profiled; trials of tuning. Goes between `\midrule` and `\bottomrule` of a tabular
     of booktabs. What is not known is a dash. Ends in a newline.

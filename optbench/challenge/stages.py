@@ -177,8 +177,15 @@ class _Training:
         found = []
         if (versions := len(self.folder.progress.versions)) > 1:
             found.append(
-                f"This is challenge {versions} in this folder (other code, values or baselines came before). The "
-                "intervals do not allow for a choice among several."
+                f"This is challenge {versions} in this folder (other code, values, baselines, seeds, trials or "
+                "margins came before). The intervals do not allow for a choice among several. Challenges from one "
+                "first seed on have the same seeds and the same runs of the baselines, so that a later one does not "
+                "confirm an earlier one; --seeds-from takes others."
+            )
+        if self.division.trials < FEWEST_TRIALS:
+            found.append(
+                f"So few trials as {self.division.trials} leave tuning to chance: what is found better may be what was "
+                f"tuned more luckily. Take at least {FEWEST_TRIALS}."
             )
         if self.division.trials < self.folder.challenge.suite.tuning.trials:
             found.append(

@@ -2,7 +2,9 @@
 
 It is written as a file of its own, with values worked out, so that it can be run, reported and verified without the
 suite that it was made of. Its seeds are fresh: neither those of the suite, nor those that anything was tuned on. They
-are the same for every challenger, so that a second one meets the records of the same baselines.
+are the same for every challenger unless others are asked for, so that a second one meets the records of the same
+baselines; what the two find is then no more independent than the baselines' part of it. All studies with the same space
+try the same points, so that no arm is lucky in where it was looked.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ def arena(path: Path, model: str, entrant: Entrant, against: Sequence[str], only
     suite = narrowed(suite, [*only, *_strategy(suite, only)])
     order = {name: place for place, name in enumerate(wanted)}
     arms = sorted(suite.arms, key=lambda arm: order[arm.optimizer])
-    return replace(suite, arms=_clipped_alike(arms, entrant))
+    tuning = suite.tuning.model_copy(update={"sequence": "shared"})
+    return replace(suite, arms=_clipped_alike(arms, entrant), tuning=tuning)
 
 
 def suites_rate(path: Path, model: str) -> float:
@@ -87,9 +90,21 @@ def suites_rate(path: Path, model: str) -> float:
     return float(rule.lr)
 
 
-def fresh_seeds(suite: Suite, count: int = PILOT) -> list[int]:
-    """So many seeds that neither the suite nor its tuning uses."""
+def fresh_seeds(suite: Suite, begin: int | None = None, count: int = PILOT) -> list[int]:
+    """So many seeds that neither the suite nor its tuning uses: from `begin` on, else from the first multiple of
+    `FIRST_SEED` that leaves as many free. Seeds are added after them without end, so that all others lie below.
+
+    Raises UserError for a `begin` that is not above all seeds of the suite and its tuning.
+    """
     taken = {*suite.seeds, *suite.tuning.seeds}
+    if begin is not None:
+        if begin <= max(taken):
+            whose = "the suite" if max(taken) in suite.seeds else "its tuning"
+            raise UserError(
+                f"--seeds-from {begin}: {max(taken)} is a seed of {whose}, and fresh seeds are above all of them, for "
+                f"more are added upwards; allowed: {max(taken) + 1} and above"
+            )
+        return list(range(begin, begin + count))
     start = FIRST_SEED
     while taken & set(range(start, start + FIRST_SEED)):
         start += FIRST_SEED

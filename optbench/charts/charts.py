@@ -175,7 +175,8 @@ def caption_of(name: str, report: Report) -> str:
         return f"{label(place_of(table), 80)}: {chart.caption}".replace(r"\$", "$")
     counts = table.n.to_numpy()[table.n.to_numpy() > 0]
     seeds = seeds_in_words(int(counts.min()), table.seeds) if len(counts) else "no seed"
-    spread = "no interval exists" if table.seeds < 2 else "bars and bands are 95% t intervals over seeds"
+    kinds = f"95% {table.inference.kind}intervals over seeds{table.inference.validity}"
+    spread = "no interval exists" if table.seeds < 2 else f"bars and bands are {kinds}"
     if name.startswith("heat_map") and table.seeds > 1:
         spread = "intervals are in the table"
     score = column(table.score)

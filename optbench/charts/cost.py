@@ -76,7 +76,7 @@ def _front(table: Standings, price: str, group: str, points: pd.DataFrame) -> pd
 
 
 def _notes(table: Standings, *, timed: bool) -> list[str]:
-    notes = ["Bars: 95% t interval over seeds." if table.seeds > 1 else "One seed: no interval exists."]
+    notes = [f"Bars: {table.inference.name}." if table.seeds > 1 else "One seed: no interval exists."]
     notes.append("Dashed: the Pareto front of the means; nothing scores better than it for the same cost or less.")
     if not timed:
         notes.append("No chart of times: they were taken beside other running cells, or are not recorded.")

@@ -12,7 +12,8 @@ import pandas as pd
 
 from optbench.charts.left_out import LeftOut, reason_of
 from optbench.reports.frame import MISSING
-from optbench.reports.stats import Array, half_width
+from optbench.reports.inference import Inference
+from optbench.reports.stats import Array
 
 if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
@@ -32,7 +33,7 @@ class Curve:
     """The curve of one arm: arrays of one entry per point.
 
     `step` and `passes` are means over the steps of a point, `loss` the mean over seeds and `half_width` that of its 95%
-    t interval (infinite for one seed). The curve ends where the first of its seeds ended. `diverged` counts seeds
+    interval (infinite for too few seeds). The curve ends where the first of its seeds ended. `diverged` counts seeds
     whose loss was no longer a finite number.
     """
 
@@ -48,13 +49,14 @@ class Curve:
 class Curves:
     """All curves of a table. `window`: steps that a point is the mean of. `shifted`: optimizers without a curve, since
     all their losses were taken at shifted weights; `partly`: those of which only the others are shown. `lost`: records
-    without a curve."""
+    without a curve. `inference`: what the half-widths go by."""
 
     by_arm: Mapping[Place, Curve]
     window: int
     shifted: Sequence[str]
     partly: Sequence[str]
     lost: int
+    inference: Inference
 
     @property
     def seeds(self) -> tuple[int, int]:
@@ -97,16 +99,16 @@ def curves_of(report: Report, table: Standings, store: Store) -> Curves:
         )
     longest = max((len(curve) for found in runs.values() for curve, _ in found), default=0)
     window = max(1, math.ceil((longest if math.isnan(steps) else steps) / POINTS))
-    means = {place: _mean(found, window) for place, found in runs.items()}
+    means = {place: _mean(found, window, report.inference) for place, found in runs.items()}
     by_arm = {place: mean for place, mean in means.items() if mean is not None}
     wholly = sorted(name for name, all_of_them in shifted.items() if all_of_them)
     if not by_arm:
         raise LeftOut("all losses were taken at shifted weights" if wholly else "no record has a curve")
     partly = sorted(set(shifted) - set(wholly))
-    return Curves(by_arm, window, wholly, partly, lost)
+    return Curves(by_arm, window, wholly, partly, lost, report.inference)
 
 
-def _mean(runs: Sequence[tuple[pd.DataFrame, bool]], window: int) -> Curve | None:
+def _mean(runs: Sequence[tuple[pd.DataFrame, bool]], window: int, inference: Inference) -> Curve | None:
     """The curve of an arm; None where no point has all its seeds."""
     found = [_thinned(curve, window) for curve, _ in runs]
     length = min(len(loss) for loss, _, _ in found)
@@ -117,11 +119,12 @@ def _mean(runs: Sequence[tuple[pd.DataFrame, bool]], window: int) -> Curve | Non
     losses = losses[:, whole]
     count = len(found)
     sd = losses.std(axis=0, ddof=1) if count > 1 else np.full(losses.shape[1], math.nan)
+    mean = losses.mean(axis=0)
     return Curve(
         step=steps[:, whole].mean(axis=0),
         passes=passes[:, whole].mean(axis=0),
-        loss=losses.mean(axis=0),
-        half_width=half_width(sd, count),
+        loss=mean,
+        half_width=inference.half_width(mean, sd, count),
         seeds=count,
         diverged=sum(diverged for _, diverged in runs),
     )

@@ -46,7 +46,7 @@ def draw(data: Curves, table: Standings, against: Against) -> Figure:
 def notes_of(data: Curves) -> list[str]:
     """What the figure must say of itself: smoothing, bands, and what is left out."""
     smooth = f"Each point is the mean of {data.window} steps. " if data.window > 1 else "Not smoothed. "
-    bands = "Bands: 95% t interval over seeds. " if data.seeds[1] > 1 else "One seed: no band exists. "
+    bands = f"Bands: {data.inference.name}. " if data.seeds[1] > 1 else "One seed: no band exists. "
     notes = [smooth + bands + "A line ends where the first of its runs ended."]
     if data.shifted:
         names = ", ".join(label(name) for name in data.shifted)
@@ -67,7 +67,7 @@ def _line(ax: Axes, curve: Curve, optimizer: str, against: Against, phase: float
     look: dict[str, Any] = {"color": color, "linewidth": 1.3, "marker": marker_of(optimizer)}
     look["markersize"] = size_of(optimizer, 4.0)
     ax.plot(at, curve.loss, markevery=every, markeredgewidth=0.4, markeredgecolor="white", **look)
-    if curve.seeds > 1:
+    if np.isfinite(curve.half_width).any():
         low, high = curve.loss - curve.half_width, curve.loss + curve.half_width
         ax.fill_between(at, low, high, color=color, alpha=0.18, linewidth=0)
     if curve.diverged:

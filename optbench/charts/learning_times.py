@@ -15,7 +15,8 @@ from optbench.charts.palette import color_of, marker_of, size_of
 from optbench.charts.style import Frame, facets, label, optimizer_entries, plain_ticks, plural, seeds_in_words
 from optbench.reports.frame import MISSING
 from optbench.reports.grid import place_of
-from optbench.reports.stats import Array, half_width
+from optbench.reports.inference import Inference
+from optbench.reports.stats import Array
 from optbench.store import PANELS
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Place = tuple[str, str, str]
 @dataclass(frozen=True)
 class Learned:
     """One arm: at each of `times` (fractions of the run) the mean over seeds of the share of examples learned for good,
-    and the half-width of its 95% t interval (infinite for one seed)."""
+    and the half-width of its 95% interval (infinite for too few seeds)."""
 
     times: Array
     share: Array
@@ -45,10 +46,12 @@ class Learned:
 
 @dataclass(frozen=True)
 class LearningTimes:
-    """All arms of a table that the panel has looked at; `examples` is how many it looked at in each run."""
+    """All arms of a table that the panel has looked at; `examples` is how many it looked at in each run;
+    `inference` what the half-widths go by."""
 
     by_arm: Mapping[Place, Learned]
     examples: tuple[int, int]
+    inference: Inference
 
     @property
     def seeds(self) -> tuple[int, int]:
@@ -78,7 +81,8 @@ def data_of(report: Report, table: Standings, store: Store) -> LearningTimes:
             runs.setdefault((model, strategy, optimizer), []).append(_shares(looks, times, never))
     if not runs:
         raise LeftOut("the tables of the panel simplicity are not kept with these records")
-    return LearningTimes({place: _mean(found) for place, found in runs.items()}, (min(counts), max(counts)))
+    means = {place: _mean(found, report.inference) for place, found in runs.items()}
+    return LearningTimes(means, (min(counts), max(counts)), report.inference)
 
 
 def draw(data: LearningTimes, table: Standings) -> Figure:
@@ -105,7 +109,7 @@ def notes_of(data: LearningTimes) -> list[str]:
     """What the figure must say of itself."""
     few, many = data.examples
     count = plural(many, "training example") if few == many else f"{few} to {many} training examples"
-    bands = "Bands: 95% t interval over seeds." if data.seeds[1] > 1 else "One seed: no band exists."
+    bands = f"Bands: {data.inference.name}." if data.seeds[1] > 1 else "One seed: no band exists."
     return [f"Of {count} per run; the rest is not learned by the end. {bands}"]
 
 
@@ -117,7 +121,7 @@ def _line(ax: Axes, arm: Learned, optimizer: str, place: int) -> None:
     # Known at the looks alone: between two of them it stays.
     steps: dict[str, Any] = {"drawstyle": "steps-post"}
     ax.plot(arm.times, 100 * arm.share, markevery=every, markeredgewidth=0.4, markeredgecolor="white", **look, **steps)
-    if arm.seeds > 1:
+    if np.isfinite(arm.half_width).any():
         low, high = (100 * np.clip(arm.share + sign * arm.half_width, 0, 1) for sign in (-1, 1))
         ax.fill_between(arm.times, low, high, color=color, alpha=0.18, linewidth=0, step="post")
 
@@ -144,9 +148,10 @@ def _shares(looks: Array, times: Array, never: float) -> tuple[Array, Array]:
     return looks, share
 
 
-def _mean(runs: Sequence[tuple[Array, Array]]) -> Learned:
+def _mean(runs: Sequence[tuple[Array, Array]], inference: Inference) -> Learned:
     """The mean over seeds, which all looked at the same moments."""
     shares = np.stack([share for _, share in runs])
     count = len(shares)
     sd = shares.std(axis=0, ddof=1) if count > 1 else np.full(shares.shape[1], math.nan)
-    return Learned(runs[0][0], shares.mean(axis=0), half_width(sd, count), count)
+    mean = shares.mean(axis=0)
+    return Learned(runs[0][0], mean, inference.half_width(mean, sd, count), count)

@@ -10,7 +10,6 @@ import pandas as pd
 
 from optbench.reports.frame import by_arm_and_seed, scored
 from optbench.reports.standings import by_model
-from optbench.reports.stats import half_width
 
 if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
@@ -47,7 +46,7 @@ def scores_at(table: Standings, group: str) -> pd.DataFrame:
 
 def metric_by_group(report: Report, table: Standings, metric: str) -> dict[str, pd.DataFrame]:
     """For each group, columns x and x_half of a metric, rows as in the standings: mean over seeds and half-width of its
-    95% t interval, of the mean over models where the group is all of them (NaN in a row that lacks one)."""
+    95% interval, of the mean over models where the group is all of them (NaN in a row that lacks one)."""
     arms = arms_at(report, table)
     rows = table.mean.index
     assert isinstance(rows, pd.MultiIndex)
@@ -56,7 +55,8 @@ def metric_by_group(report: Report, table: Standings, metric: str) -> dict[str, 
     found = {}
     for group, by_seed in by_model(arms, rows, values, math.nan).items():
         frame = pd.DataFrame(by_seed)
+        mean, count = frame.mean(axis=1).to_numpy(), frame.notna().sum(axis=1).to_numpy()
         with np.errstate(invalid="ignore"):
-            width = half_width(frame.std(axis=1).to_numpy(), frame.notna().sum(axis=1).to_numpy())
-        found[group] = pd.DataFrame({"x": frame.mean(axis=1).to_numpy(), "x_half": width})
+            width = table.inference.half_width(mean, frame.std(axis=1).to_numpy(), count)
+        found[group] = pd.DataFrame({"x": mean, "x_half": width})
     return found

@@ -48,6 +48,6 @@ def data_of(report: Report, table: Standings) -> Scatter:
         rows=rows,
         optimizers=names_in_order(report, table, "optimizer"),
         strategies=names_in_order(report, table, "strategy"),
-        notes=["Bars: 95% t interval over seeds." if table.seeds > 1 else "One seed: no interval exists."],
+        notes=[f"Bars: {table.inference.name}." if table.seeds > 1 else "One seed: no interval exists."],
         logarithmic=list(rows),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -70,7 +69,7 @@ def _rerun(tests: Sequence[Comparison], evidence: Evidence) -> Rerun:
     sides = [side for test in tests for side in (test.of, test.against) if side]
     chosen = {axis: dict.fromkeys(side[axis] for side in sides) for axis in axes}
     only = ",".join(f"{axis}={name}" for axis, names in chosen.items() for name in names)
-    command = f"optbench run {shlex.quote(str(suite.path))}" + (f" --only {shlex.quote(only)}" if only else "")
+    command = suite.asked.command("run", suite.path, *(["--only", only] if only else []))
     arms = [
         place
         for place, arm in enumerate(suite.arms)

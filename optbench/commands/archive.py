@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from optbench.archive import open_store, write_archive
-from optbench.sequential.journal import with_added
-from optbench.suite import load_suite
+from optbench.commands.chosen_cells import keys_of
 
 
-def archive(suites: Sequence[Path], results: Path, target: Path) -> str:
-    """Writes the archive and says what is in it. Raises UserError as `write_archive` does."""
+def archive(
+    suites: Sequence[Path], results: Path, target: Path, *, overrides: Sequence[str] = (), model: str = ""
+) -> str:
+    """Writes the archive and says what is in it. Raises UserError as `keys_of` and `write_archive` do."""
     store = open_store(results)
-    keys = {cell.key for path in suites for cell in with_added(load_suite(path), store).cells()}
+    keys = keys_of(suites, store, overrides=overrides, model=model)
     replaced = ", replaced" if os.path.isfile(target) else ""
     written = write_archive(sorted(keys), store, target)
     missing = f"; {len(keys) - written} cells have no record yet" if written < len(keys) else ""

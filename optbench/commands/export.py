@@ -8,18 +8,27 @@ from pathlib import Path
 
 from optbench.archive import open_store
 from optbench.bundling import write_bundle
-from optbench.sequential.journal import with_added
-from optbench.suite import load_suite
+from optbench.commands.chosen_cells import keys_of
 
 
 def export(
-    suites: Sequence[Path], results: Path, target: Path, *, without: Collection[str] = (), weights: bool = False
+    suites: Sequence[Path],
+    results: Path,
+    target: Path,
+    *,
+    without: Collection[str] = (),
+    weights: bool = False,
+    overrides: Sequence[str] = (),
+    model: str = "",
 ) -> str:
-    """Writes the bundle and says what is in it. Raises UserError as `write_bundle` does."""
+    """Writes the bundle, with the files of `overrides` beside the suites, and says what is in it. Raises UserError as
+    `keys_of` and `write_bundle` do."""
     store = open_store(results)
-    keys = {cell.key for path in suites for cell in with_added(load_suite(path), store).cells()}
+    keys = keys_of(suites, store, overrides=overrides, model=model)
     replaced = ", replaced" if os.path.isfile(target) else ""
-    made = write_bundle(keys, suites, store, target, without=without, weights=weights)
+    made = write_bundle(
+        keys, suites, store, target, without=without, weights=weights, overrides=[Path(file) for file in overrides]
+    )
     missing = f"; {len(keys) - made.records} cells have no record yet" if made.records < len(keys) else ""
     each = f"{made.bytes / made.records / 1e3:.1f} kB a record"
     return f"{target}: {made.records} of {len(keys)} records, {_size(made.bytes)}, {each}{replaced}{missing}"

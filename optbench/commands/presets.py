@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import LiteralScalarString
 
 from optbench.axes import AXES, Axis
 from optbench.commands.tables import table
@@ -93,7 +94,7 @@ def _described(spec: type[Spec]) -> dict[str, Any]:
         name: "(required)" if field.is_required() else plain(field.get_default(call_default_factory=True))
         for name, field in spec.model_fields.items()
     }
-    return {"about": " ".join(inspect.cleandoc(spec.__doc__ or "").split()), "fields": fields}
+    return {"about": _about(spec), "fields": fields}
 
 
 def shown_text(found: Mapping[str, Any]) -> str:
@@ -123,8 +124,23 @@ def _short(value: Any) -> str:
 
 
 def _first_sentence(spec: type[Spec]) -> str:
-    text = " ".join(inspect.cleandoc(spec.__doc__ or "").split())
-    return re.split(r"(?<=[.])\s", text, maxsplit=1)[0]
+    """The first sentence of its documentation; one that leads to an indented block ends there."""
+    first = _about(spec).split("\n")[0]
+    return re.sub(r":$", ".", re.split(r"(?<=[.])\s", first, maxsplit=1)[0])
+
+
+def _about(spec: type[Spec]) -> str:
+    """Its documentation: a line for each paragraph, and indented lines, such as those of a table, as they are."""
+    lines: list[str] = []
+    flowing = False
+    for line in inspect.cleandoc(spec.__doc__ or "").splitlines():
+        flows = bool(line) and not line[0].isspace()
+        if flows and flowing:
+            lines[-1] += f" {line}"
+        elif line:
+            lines.append(line)
+        flowing = flows
+    return "\n".join(lines)
 
 
 def _indented(text: str) -> str:
@@ -132,6 +148,8 @@ def _indented(text: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, str) and "\n" in value:
+        return LiteralScalarString(value)
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

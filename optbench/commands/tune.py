@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,7 +80,7 @@ def table_of(tuned: Tuned) -> str:
         edges = edges_of(study)
         for index, path in enumerate(study.space or [""]):
             mark = " (edge)" if path in edges else ""
-            values = [_shown(first.values, path), _shown(best.values, path) + mark]
+            values = [_shown(first.used, path), _shown(best.used, path) + mark]
             rows.append([_name(study) if not index else "", path, *values, *(said if not index else [""] * len(said))])
     return table(header, rows)
 
@@ -90,8 +90,9 @@ def _advice(tuned: Tuned) -> list[str]:
     lines = []
     for study in tuned.studies:
         for path, end in edges_of(study).items():
+            value = _shown(study.trials[study.best].used, path)
             lines.append(
-                f"{_name(study)}: {path} = {_shown(study.chosen, path)} is at the {end} end of what was searched: "
+                f"{_name(study)}: {path} = {value} is at the {end} end of what was searched: "
                 "widen the range in tuning.spaces, and tune again."
             )
         if study.trials[study.best].score is None:
@@ -112,10 +113,3 @@ def _shown(values: Mapping[str, Any], path: str) -> str:
         return "-"
     value = values[path]
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def command_of(words: Sequence[str]) -> str:
-    """Words as they would be typed."""
-    import shlex
-
-    return shlex.join(words)

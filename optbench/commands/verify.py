@@ -38,18 +38,34 @@ class Outcome:
 
 
 def verify(
-    target: Path, results: Path, *, replay: str = "", device: str = "auto", say: Callable[[str], None] = print
+    target: Path,
+    results: Path,
+    *,
+    replay: str = "",
+    device: str = "auto",
+    overrides: Sequence[str] = (),
+    model: str = "",
+    say: Callable[[str], None] = print,
 ) -> Outcome:
     """Verifies the records of a suite file in `results`, or all that lie at `target`. `replay` names cells to train
-    again: a key (or its beginning), an arm, or how many.
+    again: a key (or its beginning), an arm, or how many. `overrides` and `model` as for `load_suite`.
 
-    Raises UserError where nothing is there, and for a replay that names no record.
+    Raises UserError where nothing is there, for a replay that names no record, and for options that choose cells where
+    there is no suite to choose of.
     """
     if target.is_file() and target.suffix not in KINDS:
         raise UserError(
             f"{target}: nothing to verify; allowed: a suite ({' or '.join(SUITES)}), a folder, *.jsonl, *.zip"
         )
-    suite = with_added(load_suite(target), open_store(results)) if target.suffix in SUITES else None
+    is_suite = target.suffix in SUITES
+    if not is_suite:
+        for option, given in (("--overrides", overrides), ("--model", model)):
+            if given:
+                raise UserError(
+                    f"{option}: chooses the cells of a suite, and {target} holds records: name the suite file, and "
+                    f"--results {target}"
+                )
+    suite = with_added(load_suite(target, overrides, model), open_store(results)) if is_suite else None
     place = results if suite is not None else target
     verdict = verify_suite(suite, place) if suite is not None else verify_records(place)
     replays = []

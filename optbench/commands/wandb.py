@@ -33,7 +33,8 @@ def wandb(suite: Suite, records: Path, mode: Mode, *, whole: bool) -> tuple[str,
     store = open_store(records)
     if not any(store.has(cell.key) for cell in suite.cells()):
         raise UserError(
-            f"no records of the suite {suite.name} in {records}: run it first with optbench run {suite.path}"
+            f"no records of the suite {suite.name} in {records}: run it first with "
+            + suite.asked.run(suite.path, records)
         )
     target = target_of(mode, records, os.environ)
     pushed = _pushed(suite, store, target, whole=whole, failed=_told(suite, records, target))
@@ -122,8 +123,7 @@ def pushed_text(target: Target, pushed: Pushed, *, told: bool) -> str:
 
 def failure_text(reason: str, suite: Suite, records: Path, target: Target) -> str:
     """What to say of a failure: that no record suffers, and how to push later."""
-    paths = [shlex.quote(str(path)) for path in (suite.path, records)]
-    again = f"optbench wandb {paths[0]} --results {paths[1]} --wandb {target.mode}"
+    again = suite.asked.command("wandb", suite.path, "--results", str(records), "--wandb", target.mode)
     return f"W&B failed: {reason}. No record is lost; to push them later: {again}"
 
 

@@ -10,7 +10,7 @@ from optbench.checkpoint_tree import Unsupported
 from optbench.conformance.boundary import Raised, foreign
 from optbench.conformance.problem import quadratic
 from optbench.conformance.repeating import saved
-from optbench.conformance.subject import SEED, STEPS, Outcome, Run, Subject, listed, not_finite
+from optbench.conformance.subject import SEED, Outcome, Run, Subject, listed, not_finite
 from optbench.rng import seeded_torch
 
 DESCENT_STEPS, LOOK_EVERY, DESCENT = 200, 20, 10.0
@@ -73,7 +73,7 @@ def bears_any_size(subject: Subject) -> Outcome:
         moved = max(float(move.abs().max()) for move in run.moved().values())
         passed = passed and not broken
         words.append(f"{size:g}: {listed(broken)} is not finite" if broken else f"{size:g}: moves by up to {moved:.2g}")
-    return Outcome(passed, f"in float32, {STEPS} gradients with entries of about {'; of '.join(words)}")
+    return Outcome(passed, f"in float32, {subject.steps} gradients with entries of about {'; of '.join(words)}")
 
 
 def keeps_its_arithmetic(subject: Subject) -> Outcome:
@@ -100,9 +100,9 @@ def keeps_its_arithmetic(subject: Subject) -> Outcome:
         if worst is not None and not off[worst] <= allowed:
             return Outcome(
                 False,
-                f"after the same {STEPS} gradients a tensor of its state has norm {found[worst]:.3g} under {name} "
-                f"weights and {reference[worst]:.3g} under {_name(subject.dtype)}: a buffer is written over where a "
-                "conversion makes no copy, or its arithmetic does not hold in this type",
+                f"after the same {subject.steps} gradients a tensor of its state has norm {found[worst]:.3g} under "
+                f"{name} weights and {reference[worst]:.3g} under {_name(subject.dtype)}: a buffer is written over "
+                "where a conversion makes no copy, or its arithmetic does not hold in this type",
             )
         words.append(f"{name}: within {off[worst]:.1g}" if worst is not None else f"{name}: no state")
     return Outcome(True, f"the norms of its state are those under {_name(subject.dtype)} weights ({', '.join(words)})")

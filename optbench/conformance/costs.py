@@ -12,7 +12,7 @@ from optbench.checkpoint_tree import Unsupported
 from optbench.conformance.boundary import foreign
 from optbench.conformance.problem import EXAMPLES, gradients
 from optbench.conformance.repeating import saved
-from optbench.conformance.subject import SEED, STEPS, Outcome, Subject
+from optbench.conformance.subject import SEED, Outcome, Subject
 from optbench.optim.estimators import SharpnessAware
 from optbench.rng import seeded_torch
 
@@ -32,7 +32,7 @@ WAITING = {
 def passes_as_declared(subject: Subject) -> Outcome:
     """The passes that the oracle counts are those that the spec states: one per step for a plain rule."""
     estimator = subject.spec.estimator
-    steps, rounding = STEPS, 0.0
+    steps, rounding = subject.steps, 0.0
     if isinstance(estimator, SharpnessAware):
         steps = 2 * estimator.refresh_every
         rounding = 1 / EXAMPLES if estimator.ascent_fraction < 1 else 0.0  # A fraction is a whole number of examples.
@@ -47,7 +47,7 @@ def states_its_memory(subject: Subject) -> Outcome:
     with seeded_torch(SEED):
         run = subject.run()
         found: list[Any] = []
-        for step in range(2 * STEPS):
+        for step in range(2 * subject.steps):
             run.feed(gradients(run.parameters, step))
             with foreign("stating its bytes"):
                 found.append(run.optimizer.state_bytes())
@@ -60,11 +60,12 @@ def states_its_memory(subject: Subject) -> Outcome:
     kept = sum(t.numel() * t.element_size() for t in tensors.values() if t.dim() > 0)
     weights = sum(p.tensor.numel() * p.tensor.element_size() for p in run.parameters)
     words = f"states {found[-1]} bytes, {found[-1] / weights:.3g} times the weights"
-    if found[STEPS - 1] != found[-1]:
-        return Outcome(False, f"{words}, and {found[STEPS - 1]} after {STEPS} steps: its state grows with the steps")
+    half = found[subject.steps - 1]
+    if half != found[-1]:
+        return Outcome(False, f"{words}, and {half} after {subject.steps} steps: its state grows with the steps")
     if kept > 1.01 * found[-1]:
         return Outcome(False, f"{words}, and saves tensors of {kept}: part of its state is not counted")
-    return Outcome(True, f"{words}, the same after {STEPS} steps and {2 * STEPS}")
+    return Outcome(True, f"{words}, the same after {subject.steps} steps and {2 * subject.steps}")
 
 
 class _Noting(TorchDispatchMode):  # type: ignore[no-untyped-call]

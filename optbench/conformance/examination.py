@@ -17,7 +17,7 @@ from optbench.conformance import behaviour, costs, likeness, rates, repeating, s
 from optbench.conformance.boundary import Raised, foreign, generators_kept
 from optbench.conformance.finding import Finding
 from optbench.conformance.problem import Network, trainable
-from optbench.conformance.subject import Outcome, Subject, noise_of, not_finite
+from optbench.conformance.subject import Outcome, Subject, noise_of, not_finite, steps_of
 from optbench.errors import UserError
 from optbench.optim.base import Parameter
 from optbench.optim.specs import OptimizerSpec
@@ -118,6 +118,7 @@ def _subject(spec: OptimizerSpec) -> Subject:
         try:
             if not_finite(subject.trained().weights()):
                 continue
+            subject = replace(subject, steps=steps_of(subject))
             noise = noise_of(subject)
             return replace(subject, noise=noise if math.isfinite(noise) else 0.0)
         except Raised:

@@ -5,42 +5,111 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optbench.conformance.subject import STEPS, Outcome, Run, Subject, apart, differing, listed, said
+import torch
+
+from optbench.conformance.problem import gradients
+from optbench.conformance.subject import SEED, Outcome, Run, Subject, Weights, apart, differing, listed, said
 from optbench.optim.rules.torch_optimizer import TorchOptimizer
 from optbench.optim.specs import OptimizerSpec
+from optbench.rng import seeded_torch
 
-FACTORS = (1.0, 0.5, 1.0, 0.25)
+FACTORS = (1.0, 0.5, 0.75, 0.25)
 TIMES = 2.0
 """A power of two, so that a rate times this and a factor over it make the very same product."""
 
 
 def follows_the_factor(subject: Subject) -> Outcome:
-    """Twice the base rates under half the factors is the same training, and other factors are another one."""
+    """Other factors are another training, and the factor scales the rate, in one of two ways.
+
+    Either twice the base rates under half the factors is the same training: theta -= f lr (u + lambda theta), and all
+    that depends on f lr alone. Or, from equal weights and gradients, every step is the factor times what it is at 1,
+    whatever the factors before: theta -= f (lr u + lambda theta), the fully decoupled decay of AdamW as Loshchilov and
+    Hutter write it (arXiv:1711.05101, algorithm 2), where raising the rate does not raise the decay.
+    """
     if not named_rates(subject.spec):
         return Outcome(False, "no field of the rule is named lr, lr_... or ..._lr, so that its rate cannot be set")
-    base = subject.trained(factors=FACTORS)
-    constant = subject.trained(factors=(1.0,) * len(FACTORS))
+    factors = _factors(subject.steps)
+    base = subject.trained(factors=factors)
+    constant = subject.trained()
     unmoved = [name for name in differing(base.weights(), base.start) if _same(base, constant, name)]
     if unmoved:
-        return Outcome(False, f"factors {_words(FACTORS)} and a constant factor of 1 give the same {listed(unmoved)}")
-    halves = tuple(factor / TIMES for factor in FACTORS)
+        return Outcome(False, f"factors {_words(factors)} and a constant factor of 1 give the same {listed(unmoved)}")
+    halves = tuple(factor / TIMES for factor in factors)
     found: list[tuple[float, str, tuple[str, ...]]] = []
     for names, spec in _raised(subject.spec):
         distance, where = apart(subject.trained(spec, factors=halves).weights(), base.weights(), base.start)
         found.append((distance, where, names))
     distance, where, names = min(found)
-    if distance > subject.base_tolerance:
+    if distance <= subject.base_tolerance:
         return Outcome(
-            False,
-            f"{TIMES:g} times the base rate ({', '.join(names)}) under factors {_words(halves)} differs from the base "
-            f"rate under {_words(FACTORS)} by {distance:.2g} of the movement in {where}; both are the same rates, and "
-            f"{subject.base_tolerance:g} is rounding: the factor is not applied to the base rate, or it compounds",
+            True,
+            f"{TIMES:g} times the base rate ({', '.join(names)}) under half the factors {_words(factors)} is the same "
+            f"training and differs by {said(distance)}",
         )
-    return Outcome(
-        True,
-        f"{TIMES:g} times the base rate ({', '.join(names)}) under half the factors {_words(FACTORS)} is the same "
-        f"training and differs by {said(distance)}",
+    scaled = _scales_each_step(subject, factors)
+    other = (
+        f"{TIMES:g} times the base rate ({', '.join(names)}) under half the factors {_words(factors)} is another "
+        f"training, by {distance:.2g} of the movement in {where}"
     )
+    return Outcome(scaled.passed, f"{scaled.detail}; {other}")
+
+
+def _scales_each_step(subject: Subject, factors: tuple[float, ...]) -> Outcome:
+    """Whether from equal weights and gradients each step is its factor times the step at 1, and the base rate tells."""
+    ones = (1.0,) * len(factors)
+    plain, under = _steps(subject, subject.spec, ones), _steps(subject, subject.spec, factors)
+    for place, factor in enumerate(factors):
+        distance, where = _off(plain[place], under[place], factor)
+        if distance > subject.base_tolerance:
+            alone = _steps(subject, subject.spec, (*ones[:place], factor))
+            why = "the factor does not scale all of a step"
+            if _off(plain[place], alone[place], factor)[0] <= subject.base_tolerance:
+                why = "after steps at 1 it would be, so that earlier factors are kept, or compound"
+            return Outcome(
+                False,
+                f"from equal weights and gradients step {place + 1} at a factor of {factor:g} is not {factor:g} times "
+                f"that at 1, by {distance:.2g} of it in {where}; {why}",
+            )
+    *_, (raised, spec) = _raised(subject.spec)
+    faster = _steps(subject, spec, ones)
+    deaf = [
+        name
+        for name in plain[0][1]
+        if not any(
+            differing({name: one[1][name]}, {name: two[1][name]}) for one, two in zip(plain, faster, strict=True)
+        )
+        and any(differing({name: start[name]}, {name: weights[name]}) for start, weights in plain)
+    ]
+    if deaf:
+        return Outcome(False, f"{TIMES:g} times the base rate ({', '.join(raised)}) changes no step of {listed(deaf)}")
+    return Outcome(True, "from equal weights and gradients each step is its factor times the step at a factor of 1")
+
+
+def _steps(subject: Subject, spec: OptimizerSpec, factors: tuple[float, ...]) -> list[tuple[Weights, Weights]]:
+    """The weights before and after each step, which all begin at the first weights, with drawn gradients: what a step
+    does depends on neither the rates nor the factors before it, but through what the rule keeps of them."""
+    found = []
+    with seeded_torch(SEED):
+        run = subject.run(spec)
+        for step, factor in enumerate(factors):
+            run.feed(gradients(run.parameters, step), factor)
+            found.append((run.start, run.weights()))
+            with torch.no_grad():
+                for p in run.parameters:
+                    p.tensor.copy_(run.start[p.name])
+    return found
+
+
+def _off(plain: tuple[Weights, Weights], under: tuple[Weights, Weights], factor: float) -> tuple[float, str]:
+    """How far a step is from the factor times another one, as `apart` says it."""
+    start, there = plain
+    due = {name: start[name] + factor * (weight - start[name]) for name, weight in there.items()}
+    return apart(under[1], due, start)
+
+
+def _factors(steps: int) -> tuple[float, ...]:
+    """The factors of so many steps; only the first is 1, so that what moves later shows the schedule."""
+    return tuple(FACTORS[0] if step == 0 else FACTORS[1 + (step - 1) % (len(FACTORS) - 1)] for step in range(steps))
 
 
 def rests_at_zero(subject: Subject) -> Outcome:
@@ -50,7 +119,7 @@ def rests_at_zero(subject: Subject) -> Outcome:
     they average (`averages: true`) are asked all the same, and excused: their training weights go on towards the mean.
     """
     averages = isinstance(subject.spec.rule, TorchOptimizer) and subject.spec.rule.averages
-    for factors in ((0.0,), (1.0,) * (STEPS - 1) + (0.0,)):
+    for factors in ((0.0,), (1.0,) * (subject.steps - 1) + (0.0,)):
         before = subject.trained(factors=factors[:-1]) if len(factors) > 1 else subject.run()
         after = subject.trained(factors=factors)
         moved = differing(after.weights(), before.weights())
@@ -63,7 +132,7 @@ def rests_at_zero(subject: Subject) -> Outcome:
                 f"should move{excuse}",
                 required=not averages,
             )
-    return Outcome(True, f"a factor of 0 moves nothing, at step 1 and at step {STEPS}", required=not averages)
+    return Outcome(True, f"a factor of 0 moves nothing, at step 1 and at step {subject.steps}", required=not averages)
 
 
 def _same(one: Run, other: Run, name: str) -> bool:
@@ -104,4 +173,4 @@ def with_rates(spec: OptimizerSpec, rates: Mapping[str, float]) -> OptimizerSpec
 
 
 def _words(factors: tuple[float, ...]) -> str:
-    return ", ".join(f"{factor:g}" for factor in factors)
+    return ", ".join(f"{factor:g}" for factor in factors[: len(FACTORS)]) + (", ..." if factors[len(FACTORS) :] else "")

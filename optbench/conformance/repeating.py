@@ -14,7 +14,7 @@ from torch import Tensor
 from optbench.checkpoint_tree import Unsupported, put_together, taken_apart
 from optbench.conformance.boundary import foreign
 from optbench.conformance.problem import gradients
-from optbench.conformance.subject import SEED, STEPS, Outcome, Run, Subject, apart, differing, listed, said, same_bits
+from optbench.conformance.subject import SEED, Outcome, Run, Subject, apart, differing, listed, said, same_bits
 from optbench.optim.torch_rule import TorchRule
 from optbench.rng import TorchState, seeded_torch
 
@@ -24,7 +24,7 @@ def repeats(subject: Subject) -> Outcome:
     parted = differing(subject.trained().weights(), subject.trained().weights())
     if parted:
         return Outcome(False, f"two runs from one seed are not the same bit for bit: {listed(parted)}")
-    return Outcome(True, f"two runs of {STEPS} steps from one seed are the same bit for bit")
+    return Outcome(True, f"two runs of {subject.steps} steps from one seed are the same bit for bit")
 
 
 def stands_alone(subject: Subject) -> Outcome:
@@ -34,7 +34,7 @@ def stands_alone(subject: Subject) -> Outcome:
         one = subject.run()
         with seeded_torch(SEED):
             other = subject.run()
-        for step in range(STEPS):
+        for step in range(subject.steps):
             given = gradients(one.parameters, step)
             with seeded_torch(step):
                 other.feed(gradients(other.parameters, step, 3.0))
@@ -83,14 +83,14 @@ def resumes(subject: Subject) -> Outcome:
     """What is saved at a step, as checkpoints keep it, and loaded into a new instance goes on bit for bit."""
     with seeded_torch(SEED):
         run = subject.run()
-        for _ in range(STEPS):
+        for _ in range(subject.steps):
             run.step()
         try:
             form, tensors = saved(run)
         except Unsupported as error:
             return Outcome(False, f"its state cannot be saved without pickle: {error}")
         weights, generator = run.weights(), TorchState("cpu").state_dict()
-        for _ in range(STEPS):
+        for _ in range(subject.steps):
             run.step()
     with seeded_torch(SEED):
         fresh = subject.run()
@@ -102,21 +102,24 @@ def resumes(subject: Subject) -> Outcome:
         again, tensors_again = saved(fresh)
         changed = again != form or any(not same_bits(t, tensors_again[name]) for name, t in tensors.items())
         TorchState("cpu").load_state_dict(generator)
-        fresh.steps = STEPS
-        for _ in range(STEPS):
+        fresh.steps = subject.steps
+        for _ in range(subject.steps):
             fresh.step()
     parted = differing(fresh.weights(), run.weights())
     if parted:
         distance, where = apart(fresh.weights(), run.weights(), run.start)
         return Outcome(
             False,
-            f"saved after {STEPS} steps, loaded into a new instance and gone on with for {STEPS}, it is elsewhere by "
-            f"{distance:.2g} of the movement in {where}: what the next step needs is not all in its state",
+            f"saved after {subject.steps} steps, loaded into a new instance and gone on with for {subject.steps}, it "
+            f"is elsewhere by {distance:.2g} of the movement in {where}: what the next step needs is not all in its "
+            "state",
         )
     if changed:
         return Outcome(False, "its state after loading is not the state that was saved")
     size = sum(t.numel() * t.element_size() for t in tensors.values())
-    return Outcome(True, f"saved after {STEPS} steps ({size} bytes, no pickle) and loaded, it goes on bit for bit")
+    return Outcome(
+        True, f"saved after {subject.steps} steps ({size} bytes, no pickle) and loaded, it goes on bit for bit"
+    )
 
 
 def saved(run: Run) -> tuple[Any, dict[str, Tensor]]:
@@ -132,7 +135,7 @@ def returns_from_evaluation(subject: Subject) -> Outcome:
     """Looking at what is to be evaluated gives the training weights back, and rules that average say so."""
     with seeded_torch(SEED):
         run = subject.run()
-        for _ in range(STEPS):
+        for _ in range(subject.steps):
             run.step()
         training = run.weights()
         with foreign("evaluating"), run.optimizer.rule.evaluating():

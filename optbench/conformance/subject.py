@@ -17,6 +17,8 @@ from optbench.optim.specs import OptimizerSpec
 from optbench.rng import seeded_torch
 
 STEPS = 4
+PATIENCE = 100
+"""Steps within which every parameter is to have moved: rules that take turns, or look before they move, need some."""
 SEED = 0
 BLUNT = 1e-2
 """Of the movement: noise above which nothing is said of two ways that should agree up to rounding."""
@@ -35,11 +37,13 @@ class Outcome(NamedTuple):
 class Subject:
     """The spec, the type of numbers that its trainings are done in (float64 where it takes that), and its `noise`: the
     distance, over what was moved, that comes of last digits of the first weights. Most rules have none; a basis of
-    eigenvectors to equal eigenvalues is arbitrary, and rules that take one have much."""
+    eigenvectors to equal eigenvalues is arbitrary, and rules that take one have much. Trainings take `steps`, so many
+    that all that moves has done so after the first one."""
 
     spec: OptimizerSpec
     dtype: torch.dtype
     noise: float = 0.0
+    steps: int = STEPS
 
     @property
     def base_tolerance(self) -> float:
@@ -60,22 +64,20 @@ class Subject:
         """A new network under the optimizer, or under another one of the same numbers."""
         return Run(spec or self.spec, **{"dtype": self.dtype, **how})
 
-    def trained(
-        self, spec: OptimizerSpec | None = None, *, factors: Sequence[float] = (1.0,) * STEPS, **how: Any
-    ) -> Run:
-        """A run after one step for each factor on the rate. Torch's generator begins anew, so that optimizers which
-        draw from it draw the same."""
+    def trained(self, spec: OptimizerSpec | None = None, *, factors: Sequence[float] = (), **how: Any) -> Run:
+        """A run after one step for each factor on the rate, its own number of steps at 1 where none are given. Torch's
+        generator begins anew, so that optimizers which draw from it draw the same."""
         with seeded_torch(SEED):
             run = self.run(spec, **how)
-            for factor in factors:
+            for factor in factors or (1.0,) * self.steps:
                 run.step(factor)
         return run
 
-    def fed(self, *, sign: float = 1.0, size: float = 1.0, steps: int = STEPS, **how: Any) -> Run:
-        """A run after steps with drawn gradients, which do not depend on the weights."""
+    def fed(self, *, sign: float = 1.0, size: float = 1.0, steps: int = 0, **how: Any) -> Run:
+        """A run after so many steps (its own number where 0) with drawn gradients, which no weight changes."""
         with seeded_torch(SEED):
             run = self.run(**how)
-            for step in range(steps):
+            for step in range(steps or self.steps):
                 run.feed(gradients(run.parameters, step, sign * size))
         return run
 
@@ -144,6 +146,22 @@ def apart(one: Weights, other: Weights, start: Weights) -> tuple[float, str]:
         if found > worst:
             worst, where = found, name
     return worst, where
+
+
+def steps_of(subject: Subject) -> int:
+    """How many steps its trainings are to take: until every parameter has moved after the first step, which tells no
+    schedule from none. What does not move within PATIENCE does not count."""
+    with seeded_torch(SEED):
+        run = subject.run()
+        waiting, needed = set(run.start), STEPS
+        while waiting and run.steps < PATIENCE:
+            before = run.weights()
+            run.step()
+            moved = waiting & set(differing(run.weights(), before))
+            if run.steps > 1 and moved:
+                waiting -= moved
+                needed = max(needed, run.steps)
+    return needed
 
 
 def noise_of(subject: Subject) -> float:

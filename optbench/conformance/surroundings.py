@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 
 from optbench.conformance.boundary import foreign
-from optbench.conformance.subject import STEPS, Outcome, Subject, apart, listed, not_finite, said
+from optbench.conformance.subject import Outcome, Subject, apart, listed, not_finite, said
 from optbench.optim.ascents import ASCENTS
 from optbench.optim.estimators import Plain, SharpnessAware
 from optbench.optim.specs import OptimizerSpec
@@ -19,10 +19,10 @@ def keeps_rounding_small(subject: Subject) -> Outcome:
     if subject.noise > subject.base_tolerance:
         return Outcome(
             False,
-            f"{words} in {STEPS} steps, so that two ways which agree up to rounding are told apart only above "
+            f"{words} in {subject.steps} steps, so that two ways which agree up to rounding are told apart only above "
             f"{subject.tolerance:.2g}",
         )
-    return Outcome(True, f"{words} in {STEPS} steps")
+    return Outcome(True, f"{words} in {subject.steps} steps")
 
 
 def ignores_the_order(subject: Subject) -> Outcome:
@@ -79,7 +79,7 @@ def serves_estimators(subject: Subject) -> Outcome:
             broken = not_finite(run.weights())
             name = f"{'Functional-SAM' if functional else 'SAM'} ({kind})"
             if broken:
-                return Outcome(False, f"under {name} {listed(broken)} is not finite after {STEPS} steps")
+                return Outcome(False, f"under {name} {listed(broken)} is not finite after {subject.steps} steps")
             done.append(name)
     return Outcome(True, f"it runs under {', '.join(done)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +26,34 @@ def targets_of(words: Sequence[str], lr: float | None) -> dict[str, OptimizerSpe
     """
     found: dict[str, OptimizerSpec] = {}
     for word in words:
-        content = _content(word, lr)
-        problems = Problems()
-        given = placed([content], Place(word, 1, "optimizers"))
-        try:
-            read = entries(AXES["optimizer"], given, problems)
-            problems.raise_any()
-        except UserError as error:
-            raise UserError(str(error).replace(f"{word}:1: optimizers[0]", f"{_short(word)}: optimizer")) from error
-        for entry in read:
+        for name, spec in specs_of(_content(word, lr), word).items():
             # Two files may have classes of one name: what is a class is called by where it is.
-            found[word if _is_class(word) else entry.name] = entry.spec
+            found[word if _is_class(word) else name] = spec
     return found
+
+
+def specs_of(content: Mapping[str, Any], word: str) -> dict[str, OptimizerSpec]:
+    """The specs of one entry of a suite's optimizers, by name: several where it sweeps. `word` is what it came from.
+
+    Raises UserError, which names the word and the field, for an entry that is not valid. No code of it is run.
+    """
+    problems = Problems()
+    given = placed([dict(content)], Place(word, 1, "optimizers"))
+    try:
+        read = entries(AXES["optimizer"], given, problems)
+        problems.raise_any()
+    except UserError as error:
+        raise UserError(str(error).replace(f"{word}:1: optimizers[0]", f"{_short(word)}: optimizer")) from error
+    return {entry.name: entry.spec for entry in read}
 
 
 def _content(word: str, lr: float | None) -> dict[str, Any]:
     """The entry that a suite would have for the word."""
     name, equals, rest = word.partition("=")
     if word.startswith("{"):
-        content = _mapping(word, "")
+        content = mapping_of(word, "")
     elif equals and rest.startswith("{"):
-        content = _mapping(rest, name)
+        content = mapping_of(rest, name)
     elif _is_class(word):
         rule = {"kind": "torch", "target": word, "lr": RATE}
         content = {"name": word.rpartition(":")[2] or "optimizer", "rule": rule}
@@ -71,7 +78,8 @@ def _is_class(word: str) -> bool:
     return ":" in word and "{" not in word
 
 
-def _mapping(text: str, name: str) -> dict[str, Any]:
+def mapping_of(text: str, name: str) -> dict[str, Any]:
+    """An entry in JSON, called `name` where that is not empty, else by its own name, its preset or its kind."""
     try:
         content: Any = json.loads(text)
     except (ValueError, RecursionError) as error:

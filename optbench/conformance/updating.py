@@ -9,7 +9,19 @@ import torch
 from torch import Tensor
 
 from optbench.conformance.problem import gradients
-from optbench.conformance.subject import STEPS, Outcome, Run, Subject, apart, differing, listed, not_finite, same_bits
+from optbench.conformance.subject import (
+    PATIENCE,
+    SEED,
+    STEPS,
+    Outcome,
+    Run,
+    Subject,
+    apart,
+    differing,
+    listed,
+    not_finite,
+    same_bits,
+)
 from optbench.optim.base import Parameter
 from optbench.rng import seeded_torch
 
@@ -19,21 +31,32 @@ signs and with their orthogonalisation, which five Newton-Schulz iterations meet
 
 
 def moves_everything(subject: Subject) -> Outcome:
-    """After some steps every parameter that is claimed is elsewhere, with the output layer tied or not."""
-    still: dict[str, list[str]] = {}
-    described = ""
+    """After some steps every parameter that is claimed is elsewhere, with the output layer tied or not.
+
+    Rules that take parameters in turns, or the largest entries, or look at gradients before they move anything, are
+    given up to PATIENCE steps, with drawn gradients after the first ones.
+    """
+    found: list[str] = []
+    slowest, last, described = 0, "", ""
     for tied in (False, True):
-        run = subject.trained(tied=tied)
-        still[" (tied head)" if tied else ""] = _unmoved(run)
+        with seeded_torch(SEED):
+            run = subject.run(tied=tied)
+            still = list(run.start)
+            while run.steps < STEPS or (still and run.steps < PATIENCE):
+                before = still
+                if run.steps < STEPS:
+                    run.step()
+                else:
+                    run.feed(gradients(run.parameters, run.steps))
+                still = [name for name, moved in run.moved().items() if name in before and not bool(moved.any())]
+                if still != before and run.steps > slowest:
+                    slowest, last = run.steps, next(name for name in before if name not in still)
+        found += [f"{name}{' (tied head)' if tied else ''}" for name in still]
         described = described or _by_role(run)
-    found = [f"{name}{where}" for where, names in still.items() for name in names]
     if found:
-        return Outcome(False, f"{STEPS} steps with gradients everywhere did not move {listed(found)}; {described}")
-    return Outcome(True, f"all parameters moved in {STEPS} steps, root mean square: {described}")
-
-
-def _unmoved(run: Run) -> list[str]:
-    return [name for name, moved in run.moved().items() if not bool(moved.any())]
+        return Outcome(False, f"{PATIENCE} steps with gradients everywhere did not move {listed(found)}; {described}")
+    how = f"in {STEPS} steps" if slowest <= STEPS else f"within {slowest} steps ({last} moved in the last of them)"
+    return Outcome(True, f"all parameters moved {how}, root mean square: {described}")
 
 
 def _by_role(run: Run) -> str:
@@ -59,9 +82,12 @@ def _group(p: Parameter) -> str:
 
 def uses_the_gradient(subject: Subject) -> Outcome:
     """With all gradients negated every parameter moves otherwise: nobody moves by decay or noise alone."""
-    there, back = subject.fed(), subject.fed(sign=-1.0)
-    first, second = there.weights(), back.weights()
-    same = [name for name in first if same_bits(first[name], second[name])]
+    for steps in (subject.steps, PATIENCE):
+        there, back = subject.fed(steps=steps), subject.fed(sign=-1.0, steps=steps)
+        first, second = there.weights(), back.weights()
+        same = [name for name in first if same_bits(first[name], second[name])]
+        if not same:
+            break
     if same:
         return Outcome(False, f"the negated gradient gives the same weights, bit for bit, in {listed(same)}")
     mirrored = {name: there.start[name] - moved for name, moved in back.moved().items()}
@@ -80,7 +106,7 @@ def touches_nothing_else(subject: Subject) -> Outcome:
     with seeded_torch(0):
         bystander, run = subject.run(), subject.run()
         frozen = run.network.frozen.detach().clone()
-        for _ in range(STEPS):
+        for _ in range(subject.steps):
             run.step()
     touched = differing(bystander.weights(), bystander.start)
     if not same_bits(run.network.frozen.detach(), frozen):
@@ -92,7 +118,9 @@ def touches_nothing_else(subject: Subject) -> Outcome:
         )
     if touched:
         return Outcome(False, f"steps of one instance changed the parameters of another: {listed(touched)}")
-    return Outcome(True, f"after {STEPS} steps a frozen parameter and all those of another instance kept their bits")
+    return Outcome(
+        True, f"after {subject.steps} steps a frozen parameter and all those of another instance kept their bits"
+    )
 
 
 def bears_no_gradient(subject: Subject) -> Outcome:
@@ -132,12 +160,17 @@ def treats_matrices_alike(subject: Subject) -> Outcome:
     with seeded_torch(0):
         run = subject.run()
         given = [_conditioned(gradient) for gradient in gradients(run.parameters, 0)]
-        for _ in range(STEPS):
+        updates: dict[str, Tensor] = {}
+        for _ in range(subject.steps):
             before = run.weights()
             run.feed(given)
+            for p in run.parameters:
+                update = before[p.name] - p.tensor.detach()
+                if p.name not in updates or bool(update.any()):
+                    updates[p.name] = update
     found: dict[str, set[str]] = defaultdict(set)
     for p, gradient in zip(run.parameters, given, strict=True):
-        found[_group(p)].add(_followed(before[p.name] - p.tensor.detach(), gradient))
+        found[_group(p)].add(_followed(updates[p.name], gradient))
     words = ", ".join(f"{group}: {' or '.join(sorted(what))}" for group, what in found.items())
     hidden = {what for group, all_of_it in found.items() if group.startswith("hidden") for what in all_of_it}
     if len(hidden) > 1:

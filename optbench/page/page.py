@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -132,10 +131,11 @@ def _clear(temporary: Path, made: Sequence[Path]) -> None:
 
 def _command(report: Report) -> dict[str, str]:
     """What reproduces the records, and the page from them."""
-    suite, results = (shlex.quote(shown_path(path)) for path in (report.path, report.results))
+    suite, asked = shown_path(report.path), report.asked.shown(shown_path)
+    results = ["--results", shown_path(report.results)]
     # Records in a file are read alone: whoever runs the suite gets a folder of their own.
-    into = "" if Path(report.results).is_file() else f" --results {results}"
+    into = [] if Path(report.results).is_file() else results
     return {
-        "run": f"optbench run {suite}{into}",
-        "page": f"optbench report {suite} --results {results} --html page",
+        "run": asked.command("run", suite, *into),
+        "page": asked.command("report", suite, *results, "--html", "page"),
     }

@@ -14,10 +14,11 @@ from optbench.metrics.columns import column
 from optbench.reports.answer_text import Hints, lines_of
 from optbench.reports.frame import MISSING
 from optbench.reports.plans import minutes_needed, minutes_per_seed
+from optbench.reports.resolution import resolved_pairs
 from optbench.reports.scale import models_text
 from optbench.reports.sentences import planned_difference
 from optbench.reports.standings import Row, Standings, rows_of
-from optbench.reports.stats import ALPHA, half_width_chosen, resolved_pairs, seeds_needed
+from optbench.reports.stats import ALPHA, Array
 
 if TYPE_CHECKING:
     from optbench.store import Store
@@ -132,7 +133,7 @@ class Answer:
 
 def answer_of(suite: Suite, store: Store, cells: pd.DataFrame, standings: Sequence[Standings]) -> Answer:
     """The answer that the standings support, and no more. Rows count as tied or resolved as they do there."""
-    hints = Hints(str(suite.path), "" if store.root.is_file() else str(store.root))
+    hints = Hints(str(suite.path), suite.asked.run(suite.path, store.root))
     tables = []
     for table in standings:
         own = [
@@ -193,7 +194,9 @@ def ranking_of(table: Standings, name: str, minutes: float) -> Ranking:
     # Where no row is marked as tied, none is resolved from the best: all are ties with it.
     marked = bool(tied.any())
     ties = [place for place in others if tied[place] or not marked]
-    strict = resolved_pairs(values, higher=direction == "higher")[best] if best >= 0 else np.zeros(len(rows), bool)
+    strict = np.zeros(len(rows), bool)
+    if best >= 0:
+        strict = resolved_pairs(values, higher=direction == "higher", inference=table.inference)[best]
     comparable = int((~np.isnan(mean) & ~np.isinf(values).any(axis=1)).sum())
     count = int((~np.isnan(values[best])).sum()) if best >= 0 else 0
     spread = float(np.nanstd(values[best], ddof=1)) if count > 1 else math.nan
@@ -207,19 +210,22 @@ def ranking_of(table: Standings, name: str, minutes: float) -> Ranking:
         failed=tuple(row for row, fails in zip(rows, failed, strict=True) if fails),
         supported=tuple(rows[place] for place in ranked if table.supported[name].iloc[place]),
         n=count,
-        half_width_chosen=float(half_width_chosen(spread, count, comparable)),
+        half_width_chosen=float(table.inference.half_width_chosen(mean[best], spread, count, comparable)),
         means={rows[place]: (float(mean[place]), float(width[place])) for place in ranked},
-        plan=_plan(table, values[best] - values[ties[0]], rows[ties[0]], comparable, minutes) if ties else None,
+        plan=_plan(table, values[best], values[ties[0]], rows[ties[0]], comparable, minutes) if ties else None,
     )
 
 
-def _plan(table: Standings, differences: np.ndarray, second: Row, comparable: int, minutes: float) -> Plan | None:
+def _plan(table: Standings, first: Array, other: Array, second: Row, comparable: int, minutes: float) -> Plan | None:
+    """What would tell the row with the values `first` [seeds] from `second`, which has `other`."""
+    differences = first - other
     seen = differences[~np.isnan(differences)]
-    spread = float(seen.std(ddof=1)) if len(seen) > 1 else 0.0
+    largest = np.nanmax(np.abs([first, other]))
+    spread = float(table.inference.spread(seen.std(ddof=1), largest)) if len(seen) > 1 else 0.0
     if spread == 0:
         return None
     planned = planned_difference(table.score, float(seen.mean()))
-    needed = seeds_needed(spread, planned, level=ALPHA / (comparable - 1))
+    needed = table.inference.seeds_needed(spread, planned, level=ALPHA / (comparable - 1))
     return Plan(second, planned, needed, max(needed - len(seen), 0), minutes_needed(needed, len(seen), minutes))
 
 

@@ -21,15 +21,10 @@ MOST = 4
 
 @dataclass(frozen=True)
 class Hints:
-    """What a command needs that would change the answer: the suite's file and the folder of results."""
+    """What would change the answer: the suite's file, and the command that runs it."""
 
     path: str
-    results: str
-
-    @property
-    def option(self) -> str:
-        """The option that names the folder; nothing where the records are a file, which no run adds to."""
-        return f" --results {self.results}" if self.results else ""
+    run: str
 
 
 def lines_of(answer: TableAnswer, hints: Hints) -> Iterator[str]:
@@ -314,7 +309,7 @@ def _what_next(words: _Words, answer: TableAnswer, first: Ranking, hints: Hints,
         minutes = answer.minutes_per_seed
         time = "" if math.isnan(minutes) else f" ({minutes_text(minutes)} for each seed)"
         yield (
-            f"To change that, raise seeds in {hints.path} and run: optbench run {hints.path}{hints.option}{time}. From "
+            f"To change that, raise seeds in {hints.path} and run: {hints.run}{time}. From "
             "two seeds on, this report says how many more are needed."
         )
         return

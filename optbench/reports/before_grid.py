@@ -11,11 +11,11 @@ from optbench.metrics.columns import BEFORE, column
 from optbench.reports.figures import NOTHING, figure
 from optbench.reports.frame import scored
 from optbench.reports.grid import Entry, Grid, place_of
-from optbench.reports.stats import t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from optbench.reports.inference import Inference
     from optbench.reports.standings import Standings
 
 
@@ -39,7 +39,8 @@ def before_grid(table: Standings, cells: pd.DataFrame) -> Grid | None:
     rows = [[Entry("before training"), Entry(""), *(Entry(figure(start[model], table.score)) for model in models)]]
     for optimizer, strategy in table.mean.index:
         own = mine[(mine["optimizer"] == optimizer) & (mine["strategy"] == strategy)]
-        gains = [_gain(own[own["model"] == model][table.score] - start[model], table.score) for model in models]
+        gained = {model: own[own["model"] == model][table.score] - start[model] for model in models}
+        gains = [_gain(gained[model], table.score, table.inference) for model in models]
         rows.append([Entry(optimizer), Entry(strategy), *map(Entry, gains)])
     known = column(table.score)
     unit = "points" if known.unit == "fraction" else known.unit
@@ -52,14 +53,16 @@ def before_notes_of(table: Standings) -> Sequence[str]:
     """The lines that say how to read it."""
     note = "First row: the model as it was loaded, on the same questions; below, differences from it."
     if table.seeds > 1:
-        note += " ±: half-width of the 95% interval over seeds (Student t), for the questions that were asked."
+        note += (
+            f" ±: half-width of the 95% interval over seeds{table.inference.aside}, for the questions that were asked."
+        )
     return [note]
 
 
-def _gain(values: pd.Series, score: str) -> str:
+def _gain(values: pd.Series, score: str, inference: Inference) -> str:
     numbers = values.dropna().to_numpy(float)
     if not len(numbers):
         return NOTHING
-    mean, width = t_interval(numbers)
+    mean, width = inference.interval(numbers)
     sign = "+" if mean > 0 else ""
     return sign + figure(mean, score) + (f" ±{figure(width, score)}" if np.isfinite(width) else "")

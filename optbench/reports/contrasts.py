@@ -11,6 +11,7 @@ import pandas as pd
 
 from optbench.metrics.columns import column
 from optbench.reports.frame import records_of, refuse_mixed, scored
+from optbench.reports.inference import ROUNDING
 from optbench.reports.pairs import complete_block, pairs_of, per_seed, spread_of
 from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.questions import QuestionDifferences
@@ -66,13 +67,10 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
         found = table["p_holm"] < ALPHA if suite.added is None else (table["low"] > 0) | (table["high"] < 0)
         table["resolved"] = found & ~table["contended"].astype(bool)
     added = suite.added is not None
-    table["sentence"] = [sentence(row, len(table), added=added) for row in records_of(table)]
+    family = suite.family if added else len(table)
+    table["sentence"] = [sentence(row, family, added=added) for row in records_of(table)]
     return table
 
-
-ROUNDING = 1e-12
-"""Relative to the values: a spread of their differences below this is what subtraction and averaging leave of numbers
-that agree. It would be taken for certainty, and a suite that adds seeds would stop there."""
 
 _COLUMNS = (
     "name metric estimate half_width low high sd p p_holm n pairs pairs_declared seeds_declared over diverged "
@@ -165,7 +163,7 @@ def _once(seen: _Differences, suite: Suite) -> _Certainty:
 
 def _at_any_look(seen: _Differences, suite: Suite) -> _Certainty:
     """The sequential t test: of a number of seeds that grew with what was seen."""
-    level = joint_level(len(suite.contrasts))
+    level = joint_level(suite.family)
     return _Certainty(
         width=float(half_width_anytime(seen.sd, seen.n, level=level)),
         wider=float(half_width_all_anytime(seen.sd, seen.question_se, seen.n, level=level)),

@@ -12,7 +12,8 @@ import pandas as pd
 from optbench.errors import UserError
 from optbench.metrics.columns import COLUMNS, column, worst
 from optbench.panels.base import panel_key
-from optbench.reports.stats import Array, half_width
+from optbench.reports.inference import inference_of
+from optbench.reports.stats import Array
 
 if TYPE_CHECKING:
     from optbench.store import Record, Store
@@ -117,8 +118,8 @@ def arms_of(suite: Suite, cells: pd.DataFrame) -> pd.DataFrame:
     Columns: name, model, task, strategy, optimizer, budget (the mapping), seeds (with a record), seeds_declared,
     completed, diverged, out_of_memory (numbers of cells), contended (times and memory were all taken beside other
     running cells: shown, never ranked), and for each metric its mean under its own name, `<metric>_half_width` (of
-    the 95% t interval; infinite for fewer than two seeds) and `<metric>_n` (seeds in the mean). See `scored` for
-    diverged cells. Raises UserError where the records must not be pooled.
+    the 95% interval, see `inference_of`; infinite for too few seeds) and `<metric>_n` (seeds in the mean). See `scored`
+    for diverged cells. Raises UserError where the records must not be pooled.
     """
     refuse_mixed(cells)
     places = pd.RangeIndex(len(suite.arms))
@@ -134,7 +135,8 @@ def arms_of(suite: Suite, cells: pd.DataFrame) -> pd.DataFrame:
     table["contended"] = recorded & by_arm["contended"].sum().reindex(places, fill_value=0).eq(table["seeds"])
     pooled = scored(cells).groupby("arm")[names]
     means, counts = pooled.mean().reindex(places), pooled.count().reindex(places, fill_value=0)
-    widths = half_width(pooled.std().reindex(places).to_numpy(), counts.to_numpy())
+    spread = pooled.std().reindex(places)
+    widths = inference_of(suite).half_width(means.to_numpy(), spread.to_numpy(), counts.to_numpy())
     metrics: dict[str, Any] = {}
     for place, name in enumerate(names):
         metrics[name + MEAN] = means[name]

@@ -75,7 +75,7 @@ def notes_of(table: Standings) -> list[str]:
             "of each happened to give; with several seeds in the suite, intervals appear here."
         )
     elif table.seeds > 1:
-        notes.append("±: half-width of the 95% interval over seeds (Student t).")
+        notes.append(f"±: half-width of the 95% interval over seeds{table.inference.aside}.")
         if table.tied.to_numpy().any():
             notes.append("*: the best of its column, and every row not resolved from it, however far apart they look.")
             notes.append("Bold: such a row, above all rows without a star and itself resolved from one of them.")

@@ -13,6 +13,7 @@ from optbench.reports.answer import Answer, answer_of
 from optbench.reports.compute import compute_of
 from optbench.reports.contrasts import contrasts_of
 from optbench.reports.frame import MISSING, OUTCOMES, arms_of, cells_table
+from optbench.reports.inference import Inference, inference_of
 from optbench.reports.panels import PanelTable, panels_of
 from optbench.reports.pareto import front_columns
 from optbench.reports.standings import Standings, standings_of
@@ -22,12 +23,9 @@ from optbench.reports.tuning_text import UNTUNED, lines_of
 if TYPE_CHECKING:
     from optbench.store import Store
     from optbench.suite import Suite
+    from optbench.suite_command import Asked
 
 Format = Literal["table", "markdown", "csv", "json", "latex"]
-LOOKED = (
-    "Seeds were added one look after another: the contrasts allow for that. Half-widths and marks of tables, and the "
-    "answer made of them, are of Student's t and do not: they describe, and only the contrasts prove."
-)
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,8 @@ class Report:
     """Everything a report says. The formats read this and nothing else.
 
     `arms` has the columns of `arms_of` and of `front_columns`. `tuning` is None where no trials are recorded; what is
-    said of them stands at the end of the answer.
+    said of them stands at the end of the answer. `inference`: what intervals and marks go by, everywhere in it.
+    `asked` are the options that the suite was read with: its commands carry them.
     """
 
     suite: str
@@ -51,8 +50,8 @@ class Report:
     compute: pd.DataFrame
     answer: Answer
     tuning: Tuning | None
-    added: bool
-    """Whether seeds were added to the suite, one look after another."""
+    inference: Inference
+    asked: Asked
 
     @property
     def missing(self) -> int:
@@ -76,13 +75,12 @@ class Report:
         errors = self.contrasts["question_se"].dropna()
         # Zero is what a handful of questions answered alike gives, and would be false comfort.
         errors = errors[errors > 0]
-        looked = [LOOKED] if self.added else []
         if not len(errors):
-            return [*self.contrasts["sentence"], *looked]
+            return list(self.contrasts["sentence"])
         low, high = (f"{100 * error:.1f}" for error in (errors.min(), errors.max()))
         points = low if low == high else f"{low} to {high}"
         note = f"Test questions alone, trained models held fixed: standard error {points} points; new seeds add to it."
-        return [*self.contrasts["sentence"], note, *looked]
+        return [*self.contrasts["sentence"], note]
 
     def untuned(self) -> str:
         """What is to be said of a suite without trials; nothing of one that was tuned."""
@@ -90,7 +88,7 @@ class Report:
 
     def advice(self) -> str:
         """What to do where there is no record at all."""
-        command = f"optbench run {self.path} --results {self.results}"
+        command = self.asked.run(self.path, self.results)
         return f"No records of the suite {self.suite} in {self.results}: run its {len(self.cells)} cells with {command}"
 
 
@@ -117,7 +115,8 @@ def report_of(suite: Suite, store: Store) -> Report:
         compute=compute,
         answer=answer,
         tuning=tuning,
-        added=suite.added is not None,
+        inference=inference_of(suite),
+        asked=suite.asked,
     )
 
 
@@ -147,7 +146,8 @@ def render(
         case "table":
             if panels or not report.panels:
                 return terminal.table(report, width=width, color=color)
-            rest = f"What panels found: optbench report {report.path} --results {report.results}\n"
+            command = report.asked.command("report", report.path, "--results", report.results)
+            rest = f"What panels found: {command}\n"
             return terminal.table(replace(report, panels=[]), width=width, color=color) + rest
         case "markdown":
             return documents.markdown_text(report)

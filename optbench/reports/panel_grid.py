@@ -45,12 +45,14 @@ def panel_notes_of(table: PanelTable) -> list[str]:
         notes.append(f"Mode {table.mode.replace('_', ' ')}. Worst values of what is checked: {said} (gradients).")
     if table.minus is not None:
         notes.append(f"First row: losses of {' '.join(table.minus)}; below, differences from them, paired by seed.")
+    inference = table.standings.inference
     several = len(table.standings.mean.columns) > 1
     over = " of means over models" if several else ""
     if np.isfinite(table.half_width.to_numpy()).any():
-        notes.append(f"±: half-width of the 95% interval over seeds{over}; no test, and nothing here is ranked.")
+        interval = f"95% interval over seeds{over}{inference.validity}"
+        notes.append(f"±: half-width of the {interval}; no test, and nothing here is ranked.")
     else:
-        notes.append("One seed: no interval exists.")
+        notes.append(inference.too_few)
     return notes
 
 

@@ -19,7 +19,7 @@ from optbench.metrics.columns import COLUMNS, SETS, column
 from optbench.reports.compute import anchor_of
 from optbench.reports.frame import by_arm_and_seed, metrics_of, scored
 from optbench.reports.standings import Standings, by_model
-from optbench.reports.stats import Array, half_width
+from optbench.reports.stats import Array
 
 if TYPE_CHECKING:
     from optbench.suite import Suite
@@ -129,7 +129,8 @@ def _table(standings: Standings, family: str, rows: pd.MultiIndex, found: Mappin
         frame = pd.DataFrame(by_seed)
         n[name] = frame.notna().sum(axis=1).to_numpy()
         mean[name] = frame.mean(axis=1).to_numpy()
-        width[name] = half_width(frame.std(axis=1).to_numpy(), n[name].to_numpy())
+        spread = frame.std(axis=1).to_numpy()
+        width[name] = standings.inference.half_width(mean[name].to_numpy(), spread, n[name].to_numpy())
     return PanelTable(standings, family, mean, width, n)
 
 

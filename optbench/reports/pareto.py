@@ -9,8 +9,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from optbench.reports.inference import Inference
 from optbench.reports.prices import MEASURED
-from optbench.reports.stats import Array, resolved_pairs
+from optbench.reports.resolution import resolved_pairs
+from optbench.reports.stats import Array
 
 Axis = Literal["time", "memory"]
 Mark = Literal["resolved", "open", "beaten", ""]
@@ -87,6 +89,7 @@ def fronts_of(
     rows: pd.MultiIndex,
     *,
     higher: bool,
+    inference: Inference,
 ) -> dict[Axis, Front]:
     """The fronts of the standings. All mappings have their columns as keys.
 
@@ -99,7 +102,7 @@ def fronts_of(
         known = ~np.all(np.isnan(values), axis=1) & ~failed[name]
         means[name] = np.full(len(values), np.nan)
         means[name][known] = np.nanmean(values[known], axis=1) * (1 if higher else -1)
-        better[name] = resolved_pairs(values, higher=higher)
+        better[name] = resolved_pairs(values, higher=higher, inference=inference)
     for axis, candidates in AXES.items():
         chosen: dict[str, str] = {}
         by_means, mark = pd.DataFrame(index=rows), pd.DataFrame(index=rows)

@@ -13,9 +13,11 @@ import pandas as pd
 from optbench.metrics.columns import column, worst
 from optbench.reports.compute import ANCHOR, SPENT, anchor_of
 from optbench.reports.frame import MISSING, budgets_of, by_arm_and_seed, scored
+from optbench.reports.inference import Inference, inference_of
 from optbench.reports.pareto import Axis, Front, fronts_of
 from optbench.reports.prices import GEOMETRIC, MEASURED, PRICES, prices_of
-from optbench.reports.stats import Array, best_row, half_width, not_resolved_from_best, supported_as_best
+from optbench.reports.resolution import best_row, not_resolved_from_best, supported_as_best
+from optbench.reports.stats import Array
 
 if TYPE_CHECKING:
     from optbench.suite import Suite
@@ -48,7 +50,7 @@ class Standings:
     the same model and strategy where `relative` says so (geometric mean over models); compute and compute_shared
     relative to `anchor` (see `compute_of`; geometric mean too); the others as means; and contended. `given` is the
     budget as {unit: amount}, `score` names the metric, `devices` what the times were taken on, `questions` how many
-    test questions a cell answered (0 where no record says so).
+    test questions a cell answered (0 where no record says so). `inference`: what half-widths and marks go by.
     """
 
     task: str
@@ -71,6 +73,7 @@ class Standings:
     anchor: Row
     devices: list[str]
     questions: int
+    inference: Inference
 
     @property
     def seeds(self) -> int:
@@ -105,7 +108,9 @@ def standings_of(suite: Suite, cells: pd.DataFrame, arms: pd.DataFrame) -> list[
         known = [name for name in (suite.ranked_by, *_FALLBACKS) if name in mine and finished[name].notna().any()]
         score = known[0] if known else suite.ranked_by
         values = by_arm_and_seed(pooled, _with_worst(pooled, score), arms=len(suite.arms), empty=math.nan)
-        tables.append(_standings(str(task), str(budget), score, part, mine, values, diverged, prices))
+        tables.append(
+            _standings(str(task), str(budget), score, part, mine, values, diverged, prices, inference_of(suite))
+        )
     return tables
 
 
@@ -134,6 +139,7 @@ def _standings(
     values: Array,
     diverged: Array,
     prices: pd.DataFrame,
+    inference: Inference,
 ) -> Standings:
     higher = column(score).direction == "higher"
     rows = pd.MultiIndex.from_frame(arms[["optimizer", "strategy"]].drop_duplicates())
@@ -145,10 +151,11 @@ def _standings(
         figures["n"][name] = count
         figures["mean"][name] = frame.mean(axis=1).to_numpy()
         with np.errstate(invalid="ignore"):
-            figures["half_width"][name] = half_width(frame.std(axis=1).to_numpy(), count)
-        tied = not_resolved_from_best(by_seed, higher=higher)
+            spread = frame.std(axis=1).to_numpy()
+        figures["half_width"][name] = inference.half_width(figures["mean"][name].to_numpy(), spread, count)
+        tied = not_resolved_from_best(by_seed, higher=higher, inference=inference)
         figures["tied"][name] = tied & bool((~tied & (count > 0)).any())
-        figures["supported"][name] = supported_as_best(by_seed, higher=higher)
+        figures["supported"][name] = supported_as_best(by_seed, higher=higher, inference=inference)
         only_failures = np.all(failed[name] | np.isnan(by_seed), axis=1)
         figures["diverged"][name] = only_failures & np.any(failed[name], axis=1)
     counts = _counts(cells, rows)
@@ -171,6 +178,7 @@ def _standings(
         {name: broken[places] for name, broken in _broken(arms, rows).items()},
         order,
         higher=higher,
+        inference=inference,
     )
     return Standings(
         task,
@@ -188,6 +196,7 @@ def _standings(
         anchor=anchor_of(arms),
         devices=devices,
         questions=int(cells["questions"].max()) if "questions" in cells and cells["questions"].notna().any() else 0,
+        inference=inference,
     )
 
 

@@ -33,15 +33,6 @@ def half_width(sd: Any, n: Any, *, level: float = ALPHA) -> Array:
     return width
 
 
-def half_width_chosen(sd: Any, n: Any, rows: int) -> Array:
-    """The half-width of the interval of a row that was chosen by its own mean among `rows`, elementwise.
-
-    The t interval at 5% / rows: all rows are in theirs at once with a chance of 95%, so the chosen one is, whichever it
-    was (Bonferroni). The best of several equal rows looks better than it is, and its own interval does not know.
-    """
-    return half_width(sd, n, level=ALPHA / max(rows, 1))
-
-
 def half_width_all(sd: Any, question_se: Any, n: Any) -> Array:
     """The half-width of the interval for all questions that could be asked, elementwise, and not only for those asked.
 
@@ -49,15 +40,6 @@ def half_width_all(sd: Any, question_se: Any, n: Any) -> Array:
     The two errors share the chance in single answers, so this is too wide rather than too narrow.
     """
     return half_width(np.hypot(sd, np.asarray(question_se, float) * np.sqrt(n)), n)
-
-
-def t_interval(values: Sequence[float] | Array) -> tuple[float, float]:
-    """The mean of `values` and the half-width of its 95% interval; (NaN, inf) where there are none."""
-    numbers = np.asarray(values, float)
-    if len(numbers) == 0:
-        return math.nan, math.inf
-    sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 and np.isfinite(numbers).all() else math.nan
-    return float(np.mean(numbers)), float(half_width(sd, len(numbers)))
 
 
 def t_p_value(mean: Any, sd: Any, n: Any, *, counted: bool = False) -> Array:
@@ -143,86 +125,3 @@ def balanced_block(present: Array) -> tuple[Array, Array]:
     if len(rows) == 0 or len(columns) == 0:
         return rows[:0], columns[:0]
     return rows, columns
-
-
-def not_resolved_from_best(values: Array, *, higher: bool) -> Array:
-    """Which rows of `values` [rows, seeds] are the best or not resolved from it, by paired differences over seeds.
-
-    NaN marks a seed that a row does not have. Rows without any number, or with an infinite one, are never in the
-    group. Each row is tested against the one with the best mean, on the seeds that both have, two-sided at
-    5% / (rows - 1). Bonferroni and not Holm, because the best row is chosen by the same data: the group then holds the
-    truly best row with a chance of at least 97.5%, whichever was chosen. A row that cannot be tested (fewer than two
-    common seeds) is not resolved.
-    """
-    scores, group = _comparable(values, higher=higher)
-    if group.sum() > 1:
-        best = scores[best_row(values, higher=higher)]
-        beaten = _better(best[None], scores[group], level=ALPHA / (group.sum() - 1))[0]
-        group[group] = ~beaten
-    return group
-
-
-def best_row(values: Array, *, higher: bool) -> int:
-    """The place of the row with the best mean, the first of equal ones; -1 where no row can be compared.
-
-    This is the row that `not_resolved_from_best` tests the others against.
-    """
-    scores, comparable = _comparable(values, higher=higher)
-    if not comparable.any():
-        return -1
-    return int(np.flatnonzero(comparable)[np.nanmean(scores[comparable], axis=1).argmax()])
-
-
-def resolved_pairs(values: Array, *, higher: bool) -> Array:
-    """Whether row i of `values` [rows, seeds] is resolved as better than row j, as a boolean matrix [i, j].
-
-    The data choose which pairs are looked at, so the level is 5% / (k (k - 1) / 2) for k comparable rows, two-sided:
-    the chance that any pair without a difference is resolved is at most 5%. Rows without any number, or with an
-    infinite one, are resolved from none.
-    """
-    scores, comparable = _comparable(values, higher=higher)
-    found = np.zeros((len(scores), len(scores)), dtype=bool)
-    if comparable.sum() > 1:
-        rows = scores[comparable]
-        level = ALPHA / math.comb(len(rows), 2)
-        found[np.ix_(comparable, comparable)] = _better(rows, rows, level=level)
-    return found
-
-
-def supported_as_best(values: Array, *, higher: bool) -> Array:
-    """Which rows may be set in bold, a stronger claim than a tie with the best.
-
-    Such a row is not resolved from the best, has a better mean than every row that is, and is itself resolved from one
-    of those: so nothing is bold for want of data alone. With one seed there is no such row.
-
-    Here two rows are compared that both were chosen by the data, which may be any two of the k: the level is
-    5% / (k (k - 1) / 2), two-sided. Where no row differs from any other, something is bold with a chance of at most
-    5%, and of 3% in simulations of 7 rows at 5 seeds and of 21 rows at 12; with 5% / (k - 1) it was 10% and 21%.
-    """
-    scores, comparable = _comparable(values, higher=higher)
-    tied = not_resolved_from_best(values, higher=higher)
-    beaten: Array = comparable & ~tied
-    if not beaten.any():
-        return beaten
-    better = _better(scores[tied], scores[beaten], level=ALPHA / math.comb(int(comparable.sum()), 2))
-    above = np.nanmean(scores[tied], axis=1) > np.nanmean(scores[beaten], axis=1).max()
-    tied[tied] = np.any(better, axis=1) & above
-    return tied
-
-
-def _comparable(values: Array, *, higher: bool) -> tuple[Array, Array]:
-    """The values with higher as better, and which rows hold numbers, all of them finite."""
-    scores = values if higher else -values
-    comparable: Array = ~np.all(np.isnan(scores), axis=1) & ~np.any(np.isinf(scores), axis=1)
-    return scores, comparable
-
-
-def _better(rows: Array, others: Array, *, level: float) -> Array:
-    """Whether each of `rows` is resolved as higher than each of `others`, as a matrix [rows, others]."""
-    differences = rows[:, None] - others[None]
-    n = (~np.isnan(differences)).sum(axis=2)
-    mean = np.nansum(differences, axis=2) / np.maximum(n, 1)
-    deviations = np.nan_to_num(differences - mean[..., None])
-    sd = np.sqrt((deviations**2).sum(axis=2) / np.maximum(n - 1, 1))
-    better: Array = (t_p_value(mean, sd, n) < level) & (mean > 0)
-    return better

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,21 +11,18 @@ from optbench.optim.search import Choice, Dimension
 from optbench.reports.frame import OUTCOMES
 from optbench.reports.sentences import POINT
 from optbench.reports.tuning_curve import Direction, best_so_far, expected_best
+from optbench.tuning.edges import edge_of, is_number
 
 if TYPE_CHECKING:
     from optbench.arm import Arm
     from optbench.suite import Suite
     from optbench.tuning.record import Study, Trial
 
-EDGE = 0.05
-"""A best value in this part of its range, at either end, is at its edge: the optimum may lie beyond."""
 NEAR = 0.01
 """Trials within this share of the best score are near-best; for fractions it is a point."""
 
 PLACES = ("model", "task", "strategy")
 """The axes that may have values of their own beside the optimizer."""
-
-Edge = Literal["", "lower", "upper"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Found:
     dimension: Dimension
     before: Any
     chosen: Any
-    edge: Edge
+    edge: Literal["", "lower", "upper"]
     near: tuple[Any, ...]
     importance: float | None
 
@@ -52,7 +48,8 @@ class Search:
     values ("completed", "diverged" or "out_of_memory"; empty where they were no trial), `before` is their score and
     `after` that of the best; None where there is none. `expected` is the mean best score of k of the quasi-random
     trials, `so_far` the best of the first k of all. `near` counts the trials within the tolerance of the best, itself
-    included. `changed` are hyper-parameters that the suite's arms do not have as they were chosen.
+    included. `changed` are hyper-parameters that the suite's arms do not have as they were chosen. `others` are arms
+    that no trial was run on, and that have the values all the same, for they were chosen for them, too.
     """
 
     optimizer: str
@@ -69,6 +66,7 @@ class Search:
     expected: tuple[float | None, ...]
     so_far: tuple[float | None, ...]
     changed: tuple[str, ...]
+    others: tuple[str, ...]
 
     @property
     def at_edge(self) -> list[Found]:
@@ -80,7 +78,7 @@ class Search:
 class Tuning:
     """How a suite was tuned. `score` was compared, on the validation split, over `seeds`; `shared` are those of them
     that the suite reports, too. `trials` are the numbers of trials of each optimizer's arms, 0 for those without a
-    study."""
+    study. `tried` are the names on the axes of which the trials took a part alone, and the values went to all."""
 
     score: str
     direction: Direction
@@ -88,6 +86,7 @@ class Tuning:
     shared: tuple[int, ...]
     searches: tuple[Search, ...]
     trials: Mapping[str, tuple[int, ...]]
+    tried: Mapping[str, tuple[str, ...]]
 
     @property
     def is_equal(self) -> bool:
@@ -102,12 +101,15 @@ def tuning_of(suite: Suite) -> Tuning | None:
     if tuned is None:
         return None
     arms = {arm.name: arm for arm in suite.arms}
-    studies = [(_finite(study), [arms[name] for name in study.arms if name in arms]) for study in tuned.studies]
+    studies = [(study, [arms[name] for name in study.arms if name in arms]) for study in tuned.studies]
     names = {axis: {name for arm in suite.arms for of, name in arm.axes().items() if of == axis} for axis in PLACES}
+    tried = {arm.name for _, mine in studies for arm in mine}
     searches = tuple(
-        _search(study, mine, tuned.score, tuned.direction, _place(study, names)) for study, mine in studies if mine
+        _search(study, mine, _others(study, suite.arms, tried), tuned.score, tuned.direction, _place(study, names))
+        for study, mine in studies
+        if mine
     )
-    counts = {arm: search.trials for search in searches for arm in search.arms}
+    counts = {arm: search.trials for search in searches for arm in (*search.arms, *search.others)}
     trials: dict[str, list[int]] = {}
     for arm in suite.arms:
         trials.setdefault(arm.optimizer, []).append(counts.get(arm.name, 0))
@@ -118,6 +120,7 @@ def tuning_of(suite: Suite) -> Tuning | None:
         tuple(seed for seed in tuned.seeds if seed in {cell.seed for cell in suite.cells()}),
         searches,
         {optimizer: tuple(mine) for optimizer, mine in trials.items()},
+        _tried([arms[name] for name in sorted(tried)], [arms[arm] for search in searches for arm in search.others]),
     )
 
 
@@ -126,31 +129,30 @@ def tolerance(best: float, score: str) -> float:
     return POINT if column(score).unit == "fraction" else NEAR * abs(best)
 
 
-def edge_of(dimension: Dimension, value: Any) -> Edge:
-    """At which end of its range a value is: in the first or last 5% of it, on the scale that it was searched on, or
-    beyond. Of a choice of at least three numbers the smallest and the largest are its ends; other choices have none."""
-    if isinstance(dimension, Choice):
-        numbers = [each for each in dimension.values if is_number(each)]
-        if len(numbers) < max(3, len(dimension.values)) or not is_number(value):
-            return ""
-        return "lower" if value <= min(numbers) else "upper" if value >= max(numbers) else ""
-    if not is_number(value):
-        return ""
-    low, high = dimension.low, dimension.high
-    if dimension.log:
-        # Zero is below every range on a logarithmic scale.
-        place = math.log(value / low) / math.log(high / low) if value > 0 else -math.inf
-    else:
-        place = (value - low) / (high - low)
-    return "lower" if place <= EDGE else "upper" if place >= 1 - EDGE else ""
+def _others(study: Study, arms: Sequence[Arm], tried: Collection[str]) -> tuple[str, ...]:
+    """The arms without trials that the study's values were given to, and that have them."""
+    return tuple(
+        arm.name
+        for arm in arms
+        if arm.name not in tried
+        and all(arm.axes()[axis] in names for axis, names in study.where.items())
+        and all(_has(arm, path, value) for path, value in study.chosen.items())
+    )
 
 
-def is_number(value: Any) -> bool:
-    """Whether the value is a number; a truth value is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _tried(tried: Sequence[Arm], others: Sequence[Arm]) -> dict[str, tuple[str, ...]]:
+    """The names of the arms that were tried on each axis where other arms have further ones; the first arm's first."""
+    found = {}
+    for axis in PLACES:
+        names = dict.fromkeys(arm.axes()[axis] for arm in tried)
+        if any(arm.axes()[axis] not in names for arm in others):
+            found[axis] = tuple(names)
+    return found
 
 
-def _search(study: Study, arms: Sequence[Arm], score: str, direction: Direction, place: str) -> Search:
+def _search(
+    study: Study, arms: Sequence[Arm], others: tuple[str, ...], score: str, direction: Direction, place: str
+) -> Search:
     best = study.trials[study.best]
     own = next((trial for trial in study.trials if trial.sampler == "suite"), None)
     near = _near_best(study, score)
@@ -158,10 +160,10 @@ def _search(study: Study, arms: Sequence[Arm], score: str, direction: Direction,
         Found(
             path,
             dimension,
-            before=None if own is None else own.values.get(path),
-            chosen=study.chosen.get(path),
-            edge=edge_of(dimension, study.chosen.get(path)),
-            near=_distinct([trial.values[path] for trial in near if path in trial.values], dimension),
+            before=None if own is None else own.used.get(path),
+            chosen=best.used.get(path),
+            edge=edge_of(dimension, best.used.get(path)),
+            near=_distinct([trial.used[path] for trial in near if path in trial.used], dimension),
             importance=study.importance.get(path),
         )
         for path, dimension in study.space.items()
@@ -182,17 +184,8 @@ def _search(study: Study, arms: Sequence[Arm], score: str, direction: Direction,
         expected=tuple(expected_best(drawn, direction, worst(score))),
         so_far=tuple(best_so_far([trial.score for trial in study.trials], direction)),
         changed=tuple(path for path, value in study.chosen.items() if any(not _has(arm, path, value) for arm in arms)),
+        others=others,
     )
-
-
-def _finite(study: Study) -> Study:
-    """The study with no score where one is not a finite number, as it may be in a file that others wrote."""
-    trials = [
-        trial if trial.score is None or math.isfinite(trial.score) else trial.model_copy(update={"score": None})
-        for trial in study.trials
-    ]
-    importance = {path: share for path, share in study.importance.items() if math.isfinite(share)}
-    return study.model_copy(update={"trials": trials, "importance": importance})
 
 
 def _place(study: Study, names: Mapping[str, set[str]]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from optbench.metrics.columns import column, worst
 from optbench.reports.figures import NOTHING, figure
 from optbench.reports.grid import Entry, Grid
-from optbench.reports.tuning import EDGE, NEAR, Tuning
+from optbench.reports.tuning import NEAR, Tuning
 from optbench.reports.tuning_text import (
     DECLARED,
     chosen_text,
@@ -18,6 +18,7 @@ from optbench.reports.tuning_text import (
     space_text,
     value_text,
 )
+from optbench.tuning.edges import EDGE
 
 EVERYWHERE = "all its arms"
 """Of a study that no axis but the optimizer's selects."""

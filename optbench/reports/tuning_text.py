@@ -8,7 +8,8 @@ from typing import Any
 from optbench.optim.search import Choice, Dimension
 from optbench.reports.answer_text import MOST, listed
 from optbench.reports.figures import NOTHING
-from optbench.reports.tuning import Found, Search, Tuning, is_number
+from optbench.reports.tuning import Found, Search, Tuning
+from optbench.tuning.edges import is_number
 
 UNTUNED = "Hyper-parameters: as the suite says; no trials are recorded (optbench tune)."
 """Of a suite without trials."""
@@ -26,6 +27,9 @@ def lines_of(tuning: Tuning) -> Iterator[str]:
         told = f"Not tuned alike: {'; '.join(counts)}."
         judge = f" Trials were compared by {_judge(tuning)}." if tuning.searches else ""
         yield f"{told}{judge} A difference between them may be one of tuning."
+    if tuning.tried:
+        where = "; ".join(f"{axis} {listed(names)}" for axis, names in tuning.tried.items())
+        yield f"The trials were run with {where} alone; the other arms have the values that were chosen there."
     hopeless = [_called(search) for search in tuning.searches if search.after is None]
     if hopeless:
         yield f"No trial has a score, so that nothing was chosen: {listed(hopeless)}."

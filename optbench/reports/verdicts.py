@@ -55,13 +55,17 @@ def judged(suite: Suite, contrasts: pd.DataFrame, margin: float) -> list[Judged]
     **Where runs diverged and the worst value of the column is infinite** (likelihoods), there is no average. What is
     left to compare is how often the sides diverge: where both do equally often, each seed at which one side alone did
     is the toss of a fair coin. The verdict is "worse" or "better" where `log_e_coin` reaches 1 / level (at 5% from 7
-    seeds on that are all on one side), else "unresolved", however good the runs are that ended. This test has the level
-    for itself: in a suite where runs diverge in such columns, the chance of any wrong verdict is at most twice 5%.
+    seeds on that are all on one side), else "unresolved", however good the runs are that ended. This test has a level
+    of its own. A divergence that has not happened yet is known to neither test: an optimizer that seldom diverges and
+    is better where it does not can be called better before it first does.
 
-    Times measured beside other running cells stay unresolved, and so do differences in columns without a direction.
+    Times measured beside other running cells stay unresolved, and so do differences in columns without a direction, and
+    contrasts of which a declared pair has no seeds: what is missing (memory ran out, cells failed) may be missing for
+    what it would have shown. Raises ValueError for a margin that is negative or no number.
     """
-    family = len(suite.contrasts)
-    return [_judged(row, margin, family) for row in records_of(contrasts)]
+    if not 0 <= margin < math.inf:
+        raise ValueError(f"a margin is a number from 0 on, not {margin}")
+    return [_judged(row, margin, suite.family) for row in records_of(contrasts)]
 
 
 def _judged(row: Mapping[str, Any], margin: float, family: int) -> Judged:
@@ -83,6 +87,8 @@ def _by_interval(row: Mapping[str, Any], low: float, high: float, margin: float)
     known, limit = column(row["metric"]), _amount(margin, row["metric"])
     if row["contended"]:
         return "unresolved", ", for it was measured beside other running cells"
+    if 0 < row["pairs"] < row["pairs_declared"]:
+        return "unresolved", ", for a part of what it compares is missing"
     if low > 0 or high < 0:
         if known.direction == "neither":
             return "unresolved", ", for of this column neither more nor less is better"

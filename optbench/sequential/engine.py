@@ -250,7 +250,7 @@ class _Pursuit:
     @property
     def _level(self) -> float:
         """Of each contrast's interval."""
-        return joint_level(len(self._suite.contrasts))
+        return joint_level(self._suite.family)
 
     @property
     def _time_left(self) -> float:

@@ -80,6 +80,8 @@ def tune(
                 trial_of(values, sampler, each, store, tuning.score)
                 for (values, sampler), each in zip(found, run, strict=True)
             ]
+        if number == 1:
+            done = [_with_defaults(study, own) for study, own in zip(planned, done, strict=True)]
         slowest = max(slowest, (time.monotonic() - begun) / len(places))
     return Tuned(
         suite=suite.name,
@@ -111,6 +113,11 @@ def _run(cells: Sequence[Cell], store: Store, suite: Suite, workers: int, view: 
         lines = [f"{len(summary.failed)} cells of the trials failed, and without them no trial can be compared:"]
         lines += [f"  {name}: {failure(reason, log)}" for name, (reason, log) in summary.failed.items()]
         raise Unfinished("\n".join(lines))
+
+
+def _with_defaults(planned: Planned, trials: Sequence[Trial]) -> list[Trial]:
+    """The trials of the suite's own values, which also say what nobody set."""
+    return [trial.model_copy(update={"defaults": planned.defaults}) for trial in trials]
 
 
 def _study(planned: Planned, trials: list[Trial], direction: Literal["higher", "lower"]) -> Study:

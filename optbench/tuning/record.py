@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from optbench.optim.search import Choice, Range
 from optbench.spec import Spec
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Sampler = Literal["suite", "quasi-random", "tpe"]
 """Where the values of a trial come from: the suite as it is, the quasi-random sequence, or a model of the trials."""
 
@@ -15,17 +18,24 @@ Sampler = Literal["suite", "quasi-random", "tpe"]
 class Trial(Spec):
     """One set of values, tried on all arms and seeds of its study.
 
-    `values` are by path, such as `rule.lr`. `score` is the mean over the cells; None where one of them diverged or ran
-    out of memory, which counts as a trial. `outcomes` counts the cells by outcome, `keys` are their keys, `seconds` the
-    time of all of them.
+    `values` are by path, such as `rule.lr`. `score` is the mean over the cells, a finite number; None where one of them
+    diverged or ran out of memory, which counts as a trial. `outcomes` counts the cells by outcome, `keys` are their
+    keys, `seconds` the time of all of them. `defaults` are, in the trial of the suite's own values, those that a
+    foreign optimizer takes where the suite sets none; they are not among `values`, for to set them makes other cells.
     """
 
     values: dict[str, Any]
     sampler: Sampler
-    score: float | None
+    score: Finite | None
     outcomes: dict[str, int]
     keys: list[str]
     seconds: float
+    defaults: dict[str, Any] = {}
+
+    @property
+    def used(self) -> Mapping[str, Any]:
+        """The values that the cells had, by path, also those that nobody set."""
+        return {**self.defaults, **self.values}
 
 
 class Study(Spec):
@@ -45,11 +55,11 @@ class Study(Spec):
     declared_by: str
     trials: list[Trial]
     best: int
-    importance: dict[str, float] = {}
+    importance: dict[str, Finite] = {}
 
     @property
     def chosen(self) -> Mapping[str, Any]:
-        """The values of the best trial."""
+        """The values of the best trial, as an override sets them; see `Trial.used` for those that it had."""
         return self.trials[self.best].values
 
 

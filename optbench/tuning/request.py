@@ -10,6 +10,7 @@ from optbench.optim.search import Dimension
 from optbench.spec import Spec
 
 Axis = Literal["model", "task", "strategy"]
+Sequence = Literal["own", "shared"]
 
 
 class SpaceFields(Spec):
@@ -29,6 +30,11 @@ class Tuning(Spec):
     a loss, for right and wrong answers to a few hundred validation questions are too noisy to choose by. `spaces`:
     those that match an optimizer make up its space, the last one that names a path deciding; without any it is what is
     declared beside the code. `seed` makes the quasi-random sequence. Nothing of this enters a key.
+
+    `sequence`: whose the quasi-random points are, and the seeds of the model after them. "own": each study's, so that
+    two optimizers that are the same under two names are tuned to different values; this is how studies on record were
+    made, and stays the default so that they can be made again. "shared": studies with the same space on the same arms
+    but for the optimizer have the same ones, so that what differs between them is due to the optimizers.
     """
 
     trials: Annotated[int, Field(ge=1)] = 16
@@ -37,3 +43,4 @@ class Tuning(Spec):
     score: str = "test_nll"
     spaces: list[SpaceFields] = []
     seed: Annotated[int, Field(ge=0)] = 0
+    sequence: Sequence = "own"

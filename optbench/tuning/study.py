@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from optbench.errors import UserError
+from optbench.optim.rules.torch_optimizer import TorchOptimizer
 from optbench.optim.search import Choice, Dimension
 from optbench.rng import stream_seed
 from optbench.spec import canonical
@@ -18,6 +19,9 @@ from optbench.tuning.space import check_corners, is_path, is_whole, paths_of, va
 if TYPE_CHECKING:
     from optbench.arm import Arm
     from optbench.suite import Suite
+
+
+OPTIONS = "rule.options."
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Planned:
     declared_by: str
     whole: frozenset[str]
     seed: int
+    sequence: Literal["own", "shared"] = "own"
 
     @property
     def optimizer(self) -> str:
@@ -52,9 +57,35 @@ class Planned:
             if values[0] not in (None, math.inf) and all(value == values[0] for value in values)
         }
 
+    @cached_property
+    def defaults(self) -> dict[str, Any]:
+        """The values that the arms have without being set, by path: those that the class of a foreign optimizer takes
+        for options that nobody gave. Imports the class."""
+        wanted = [path for path in self.space if path.startswith(OPTIONS) and path not in self.incumbent]
+        rules = [arm.optimizer_spec.rule for arm in self.arms]
+        if not wanted:
+            return {}
+        found = [rule.defaults() if isinstance(rule, TorchOptimizer) else {} for rule in rules]
+        first, *others = found
+        return {
+            path: first[name]
+            for path in wanted
+            if (name := path.removeprefix(OPTIONS)) in first
+            and all(name in own and own[name] == first[name] for own in others)
+        }
+
     def stream(self, name: str, step: int = 0) -> int:
-        """A seed of this study's own, below 2^32."""
-        return stream_seed(self.seed, f"tuning/{canonical(dict(self.where))}/{name}", step) % 2**32
+        """A seed below 2^32: this study's own, or that of all studies with its space and, but for the optimizer, its
+        place; see `request.Tuning.sequence`."""
+        return stream_seed(self.seed, f"tuning/{canonical(self._of)}/{name}", step) % 2**32
+
+    @property
+    def _of(self) -> dict[str, Any]:
+        """What the streams are of."""
+        if self.sequence == "own":
+            return dict(self.where)
+        place = {axis: names for axis, names in self.where.items() if axis != "optimizer"}
+        return {"place": place, "space": {path: dimension.dump() for path, dimension in self.space.items()}}
 
 
 def studies_of(suite: Suite) -> list[Planned]:
@@ -97,7 +128,10 @@ def _planned(suite: Suite, arms: Sequence[Arm]) -> Planned:
                 )
         check_corners(arm, space)
     whole = frozenset(path for path, dimension in space.items() if is_whole(arms[0], path, dimension))
-    return Planned(_where(arms[0], suite.tuning.per), arms, space, declared_by, whole, suite.tuning.seed)
+    tuning = suite.tuning
+    if tuning.sequence == "shared":
+        space = dict(sorted(space.items()))  # Coordinates of a point go to dimensions by their order.
+    return Planned(_where(arms[0], tuning.per), arms, space, declared_by, whole, tuning.seed, tuning.sequence)
 
 
 def is_inside(planned: Planned, values: Mapping[str, Any]) -> bool:

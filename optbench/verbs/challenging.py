@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from optbench.verbs.options import RESULTS, Checkpoint, Only, Results, Text, Workers, json_text, say
+from optbench.verbs.options import RESULTS, Checkpoint, Only, Results, Text, Workers, json_text, refuse_torchrun, say
 
 
 def challenge(
@@ -34,7 +34,10 @@ def challenge(
         typer.Option(help="A difference that would not matter: 0.02 of questions or nats unless said."),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Trials of every arm; by default 4 to 24, as the budget allows.")
+        int | None, typer.Option(min=1, help="Trials of every arm; by default 8 to 24, as the budget allows.")
+    ] = None,
+    seeds_from: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="The first fresh seed; 10000 unless the suite uses it.")
     ] = None,
     only: Only,
     model: Checkpoint = "",
@@ -49,6 +52,7 @@ def challenge(
 
     The same command again continues. Exit code 1: it fails a test that every optimizer must pass, or cells failed.
     """
+    refuse_torchrun("challenge")
     began = time.monotonic()  # Imports take seconds, and a budget is one of everything.
     from optbench.challenge.finished import content_of, text_of
     from optbench.challenge.request import CHALLENGES, Request, names_of, options_of, seconds_of, suite_path
@@ -69,6 +73,7 @@ def challenge(
         lr=lr,
         options=options_of(options),
         trials=trials,
+        seeds_from=seeds_from,
         workers=workers,
         command=shlex.join(["optbench", *map(_without_machine, sys.argv[1:])]),
     )

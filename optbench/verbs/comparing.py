@@ -42,7 +42,7 @@ def compare(
         ),
     ],
     only: Only,
-    overrides: Overrides = "",
+    overrides: Overrides,
     format: CompareText = "table",
 ) -> None:
     """Set a suite beside a published board, or beside other records of the same suite."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from optbench.verbs.options import Text, say, width
+from optbench.verbs.options import Text, refuse_torchrun, say, width
 
 
 def conform(
@@ -23,6 +23,7 @@ def conform(
     format: Text = "table",
 ) -> None:
     """Examine whether an optimizer is fit to be compared: what it updates, its rate, its state; takes seconds."""
+    refuse_torchrun("conform")
     from optbench.commands import conform as conforming
 
     try:

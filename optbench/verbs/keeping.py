@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from optbench.verbs.options import RESULTS, Records, Results, Text, json_text, say
+from optbench.verbs.options import RESULTS, Checkpoint, Overrides, Records, Results, Text, json_text, say
 
 
 def verify(
@@ -21,6 +21,8 @@ def verify(
         str, typer.Option(metavar="KEY|ARM|N", help="Train a cell again: by key, by arm, or so many of them.")
     ] = "",
     device: Annotated[str, typer.Option(help="Where replays train: cpu, cuda; auto is as it was recorded.")] = "auto",
+    overrides: Overrides,
+    model: Checkpoint = "",
     format: Text = "table",
 ) -> None:
     """Verify records: whole, unedited, in agreement with all that lies beside them, and the tables made of them."""
@@ -30,7 +32,7 @@ def verify(
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    outcome = verified(target, results, replay=replay, device=device, say=tell)
+    outcome = verified(target, results, replay=replay, device=device, overrides=overrides, model=model, say=tell)
     say(text_of(outcome) if format == "table" else json_text(content_of(outcome)))
     if not outcome.is_well:
         raise typer.Exit(1)
@@ -46,12 +48,15 @@ def export(
         typer.Option(metavar="PARTS", help="Leave out some of: questions,curves,panels,tables (of panels),probes."),
     ] = "",
     weights: Annotated[bool, typer.Option("--weights", help="With the final weights of small models.")] = False,
+    overrides: Overrides,
+    model: Checkpoint = "",
 ) -> None:
     """Write the records of suites into one zip, to be published, read in place with --results, and merged."""
     from optbench.commands.export import export as exported
 
     parts = [part.strip() for part in without.split(",") if part.strip()]
-    say(exported(suites, results, to, without=parts, weights=weights))
+    text = exported(suites, results, to, without=parts, weights=weights, overrides=overrides, model=model)
+    say(text)
 
 
 def merge(

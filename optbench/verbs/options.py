@@ -26,7 +26,15 @@ Only = Annotated[
         help="Some arms: axis=name with * and ?, comma-separated, such as model=*-nano,optimizer=sam.",
     ),
 ]
-Overrides = Annotated[str, typer.Option(metavar="FILE", help="A YAML list of overrides on top of the suite's own.")]
+Overrides = Annotated[
+    list[str],
+    typer.Option(
+        default_factory=list,
+        show_default=False,
+        metavar="FILE",
+        help="A YAML list of overrides on top of the suite's own; one more on top of that.",
+    ),
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Cells at a time; by default one per GPU, else as the suite says.")
 ]
@@ -42,7 +50,7 @@ RESULTS = Path("results/runs")
 CLAIMS = Path("suites/claims")
 
 
-def suite_of(path: Path, overrides: str, only: list[str], model: str = "") -> Suite:
+def suite_of(path: Path, overrides: list[str], only: list[str], model: str = "") -> Suite:
     """The suite of a file, with overrides on top, of another model where one is given, and narrowed to some arms."""
     from optbench.selection import narrowed
     from optbench.suite import load_suite
@@ -50,13 +58,23 @@ def suite_of(path: Path, overrides: str, only: list[str], model: str = "") -> Su
     return narrowed(load_suite(path, overrides, model), only)
 
 
-def suite_at(path: Path, overrides: str, only: list[str], model: str, store: Store) -> Suite:
+def suite_at(path: Path, overrides: list[str], only: list[str], model: str, store: Store) -> Suite:
     """As `suite_of`, with the seeds that `run --until-resolved` added to the suite in this store."""
     from optbench.selection import narrowed
     from optbench.sequential.journal import with_added
     from optbench.suite import load_suite
 
     return narrowed(with_added(load_suite(path, overrides, model), store), only)
+
+
+def refuse_torchrun(verb: str) -> None:
+    """Raises UserError where torchrun has started this process as one of several: each would do all of it."""
+    from optbench.distributed.launch import is_launched
+
+    if is_launched(os.environ):
+        raise UserError(
+            f"{verb}: not under torchrun, for each of its processes would do all of it: start it as optbench {verb} ..."
+        )
 
 
 def folder_of(results: Path) -> Path:

@@ -31,7 +31,7 @@ def report(
     *,
     results: Records = RESULTS,
     only: Only,
-    overrides: Overrides = "",
+    overrides: Overrides,
     model: Checkpoint = "",
     format: ReportText = "table",
     html: Annotated[
@@ -84,8 +84,10 @@ def archive(
     *,
     results: Records = RESULTS,
     to: Annotated[Path, typer.Option(metavar="FILE", help="The archive to write, such as results/reference/x.jsonl.")],
+    overrides: Overrides,
+    model: Checkpoint = "",
 ) -> None:
     """Write the records of suites into one small file, to be committed and read with --results."""
     from optbench.commands.archive import archive as archived
 
-    say(archived(suites, results, to))
+    say(archived(suites, results, to, overrides=overrides, model=model))

@@ -41,7 +41,7 @@ def plan(
     *,
     results: Results = RESULTS,
     only: Only,
-    overrides: Overrides = "",
+    overrides: Overrides,
     model: Checkpoint = "",
     device: Annotated[
         str, typer.Option(help="auto and cpu are at hand; or by data sheet: h100-80gb, a100-80gb, a100-40gb, ...")
@@ -73,7 +73,7 @@ def run(
     results: Results = RESULTS,
     workers: Workers = None,
     only: Only,
-    overrides: Overrides = "",
+    overrides: Overrides,
     model: Checkpoint = "",
     format: ReportText = "table",
     wandb: Tracked = "off",
@@ -159,7 +159,7 @@ def run(
 
 def _until_resolved(
     path: Path,
-    overrides: str,
+    overrides: list[str],
     only: list[str],
     model: str,
     results: Path,
@@ -217,7 +217,7 @@ def status(
     *,
     results: Results = RESULTS,
     only: Only,
-    overrides: Overrides = "",
+    overrides: Overrides,
     model: Checkpoint = "",
     format: Text = "table",
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from optbench.verbs.options import RESULTS, Only, Overrides, Records, SuiteFile, say, suite_at
+from optbench.verbs.options import RESULTS, Checkpoint, Only, Overrides, Records, SuiteFile, say, suite_at
 
 Push = Annotated[
     Literal["online", "offline"],
@@ -15,7 +15,13 @@ Push = Annotated[
 
 
 def wandb(
-    suite: SuiteFile, *, results: Records = RESULTS, only: Only, overrides: Overrides = "", mode: Push = "offline"
+    suite: SuiteFile,
+    *,
+    results: Records = RESULTS,
+    only: Only,
+    overrides: Overrides,
+    model: Checkpoint = "",
+    mode: Push = "offline",
 ) -> None:
     """Push the records of a suite to Weights & Biases: a run per cell, and one for the report; pushed again, nothing
     is doubled."""
@@ -23,7 +29,7 @@ def wandb(
     from optbench.commands.wandb import wandb as pushed
 
     try:
-        loaded = suite_at(suite, overrides, only, "", open_store(results))
+        loaded = suite_at(suite, overrides, only, model, open_store(results))
         text, complete = pushed(loaded, results, mode, whole=not only)
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command again continues", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from optbench.verbs.options import (
     Workers,
     folder_of,
     json_text,
+    refuse_torchrun,
     say,
     suite_of,
 )
@@ -31,7 +33,7 @@ def tune(
         int | None, typer.Option(min=1, help="Sets of values for each optimizer; by default as the suite says.")
     ] = None,
     only: Only,
-    overrides: Overrides = "",
+    overrides: Overrides,
     model: Checkpoint = "",
     results: Results = RESULTS,
     workers: Workers = None,
@@ -44,29 +46,33 @@ def tune(
 
     Writes a file for `optbench run SUITE --overrides FILE`, and every trial beside it.
     """
+    refuse_torchrun("tune")
     try:
-        from optbench.commands.tune import command_of, tune_suite
+        from optbench.commands.tune import tune_suite
 
         loaded = suite_of(suite, overrides, only, model)
         count = loaded.tuning.trials if trials is None else trials
         target = Path(to or f"results/tuned/{suite.stem}.yaml")
-        chosen = [word for each in only for word in ("--only", each)]
-        arms = [*chosen, *(["--model", model] if model else [])]
-        at = ["--results", str(results)] if results != RESULTS else []
-        # What is written names no folder of this machine.
-        shown = [path if not Path(path).is_absolute() else Path(path).name for path in (str(suite), model)]
-        written = ["optbench", "tune", shown[0], "--trials", str(count), *chosen]
-        written += ["--model", shown[1]] if model else []
         if overrides:
-            print(f"{overrides} is put over the suite for the trials, and not written with them", file=sys.stderr)
+            files = " and ".join(overrides)
+            are = "are" if len(overrides) > 1 else "is"
+            print(
+                f"{files} {are} put over the suite for the trials, and not written with them: runs take both",
+                file=sys.stderr,
+            )
         outcome = tune_suite(
             loaded,
             folder_of(results),
             target,
             trials=count,
             workers=workers,
-            command=command_of(written),
-            then=command_of(["optbench", "run", str(suite), "--overrides", str(target), *arms, *at]),
+            # What is written names no folder of this machine.
+            command=loaded.asked.shown(_without_folder).command(
+                "tune", _without_folder(str(suite)), "--trials", str(count)
+            ),
+            then=replace(loaded.asked, overrides=[*overrides, str(target)]).command(
+                "run", suite, *(["--results", str(results)] if results != RESULTS else [])
+            ),
         )
     except KeyboardInterrupt:
         print("interrupted before the first trial; the same command again continues", file=sys.stderr)
@@ -75,3 +81,7 @@ def tune(
         say(json_text(outcome.content) if format == "json" else outcome.table)
     print(outcome.text, file=sys.stderr)
     raise typer.Exit(outcome.code)
+
+
+def _without_folder(path: str) -> str:
+    return Path(path).name if Path(path).is_absolute() else path

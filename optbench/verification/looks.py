@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 PRIOR = 4.0
 """The variance of the prior of the effect size, as docs/sequential.md states it."""
@@ -17,6 +18,7 @@ def log_e_value(t: float, n: int) -> float:
     return -math.log(spread) / 2 + n / 2 * (math.log1p(known) - math.log1p(known / spread))
 
 
+@cache
 def critical(n: int, level: float) -> float:
     """The t at which the e-value is 1 / level; infinite where no t reaches that."""
     if n < 2:

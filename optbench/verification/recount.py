@@ -28,21 +28,26 @@ Values = dict[tuple[int, int], float]
 
 @dataclass(frozen=True)
 class Spread:
-    """Over seeds: mean, half-width of the 95% t interval (infinite where it is not known), and their number."""
+    """Over seeds: mean, half-width of the 95% interval (infinite where it is not known), and their number."""
 
     mean: float
     half_width: float
     n: int
 
     @classmethod
-    def over(cls, values: Sequence[float]) -> Spread:
-        """Of the numbers among the values."""
+    def over(cls, values: Sequence[float], *, looks_allowed: bool) -> Spread:
+        """Of the numbers among the values; by Student's t, or by what allows for seeds that were added look by look."""
         numbers = [value for value in values if not math.isnan(value)]
         if any(math.isinf(value) for value in numbers):
             signs = set(filter(math.isinf, numbers))
             return cls(NAN if len(signs) > 1 else signs.pop(), math.inf, len(numbers))
         sd = deviation(numbers)
-        width = math.inf if math.isnan(sd) else t_quantile(len(numbers) - 1) * sd / math.sqrt(len(numbers))
+        width = math.inf
+        if looks_allowed and sd <= looks.ROUNDING * abs(mean(numbers)):
+            width = 0.0
+        elif not math.isnan(sd):
+            quantile = looks.critical(len(numbers), 0.05) if looks_allowed else t_quantile(len(numbers) - 1)
+            width = quantile * sd / math.sqrt(len(numbers))
         return cls(mean(numbers), width, len(numbers))
 
 
@@ -101,7 +106,11 @@ class Recount:
 
     def over_seeds(self, name: str, arm: int) -> Spread:
         """Mean, half-width and number of seeds of a metric at an arm."""
-        return Spread.over([self.number(name, arm, seed) for seed in self.seeds])
+        return self.spread([self.number(name, arm, seed) for seed in self.seeds])
+
+    def spread(self, values: Sequence[float]) -> Spread:
+        """Of one number per seed, by the interval that the suite allows."""
+        return Spread.over(values, looks_allowed=self.suite.added is not None)
 
     def _score(self) -> None:
         """A diverged cell counts as the worst of a column that its task has; times taken beside other cells do not
@@ -171,7 +180,7 @@ def contrast_of(recount: Recount, contrast: Contrast) -> dict[str, float]:
     width = wider = math.inf
     if not math.isnan(sd):
         # Seeds that were added look by look have another interval, at a level that they all hold at together.
-        level = 0.05 / len(suite.contrasts)
+        level = 0.05 / suite.family
         quantile = t_quantile(n - 1) if suite.added is None else looks.critical(n, level)
         width = quantile * sd / math.sqrt(n) if sd > 0 else 0.0
         wider = quantile * math.sqrt(sd**2 / n + error**2) if error > 0 else math.inf

@@ -65,6 +65,8 @@ class Shown:
             yield f"plan is not what the strategy does with this task: {_first_difference(content['plan'], sizes.plan)}"
             return
         result = content["result"]
+        if "steps_done" not in result:
+            raise Unavailable("the record does not say how many steps were done")
         steps, batch = int(number(result["steps_done"])), cell.training.batch_size
         order = rows_of_batches(sizes.plan.repeats, batch, seed=cell.seed)
         rows = np.concatenate([next(order) for _ in range(steps)]) if steps else np.zeros(0, dtype=int)

@@ -71,7 +71,7 @@ def _standings(report: Report, recount: Recount) -> Iterator[Figure]:
         for row in table.mean.index:
             for name in table.mean.columns:
                 per_seed = _over_models(recount, mine, tuple(row), name, table.mean.columns, score)
-                expected = Spread.over(per_seed)
+                expected = recount.spread(per_seed)
                 figures = (frame.loc[row, name] for frame in (table.mean, table.half_width, table.n))
                 yield from _spread(f"{where}, {row[0]} {row[1]}, {name}", expected, *figures)
 
@@ -150,7 +150,9 @@ def _panels(report: Report, recount: Recount) -> Iterator[Figure]:
                     anchor = by_row[tuple(table.minus)]
                     per_seed = [one - other for one, other in zip(per_seed, anchor, strict=True)]
                 figures = (frame.loc[row, name] for frame in (table.mean, table.half_width, table.n))
-                yield from _spread(f"panel {table.family}, {row[0]} {row[1]}, {name}", Spread.over(per_seed), *figures)
+                yield from _spread(
+                    f"panel {table.family}, {row[0]} {row[1]}, {name}", recount.spread(per_seed), *figures
+                )
 
 
 def _compute(report: Report, recount: Recount) -> Iterator[Figure]:

@@ -157,3 +157,5 @@ def test_a_suite_without_records_says_what_to_run(call, folder):
     code, _, err = call("x.yaml", "--board", "toy.yaml", "--results", "empty")
     assert code == 2
     assert "optbench run x.yaml --results empty" in err
+    code, _, err = call("x.yaml", "--board", "toy.yaml", "--results", "empty", "--only", "strategy=uni*")
+    assert "optbench run x.yaml --only 'strategy=uni*' --results empty" in err

@@ -20,7 +20,7 @@ def test_trials_take_about_a_third_of_the_budget():
 def test_everything_that_is_planned_fits(budget):
     found = divided(PRICES, budget, 0.0)
     planned = found.tuning + found.seeds * PRICES.seed + PRICES.startup + found.reserve
-    assert 4 <= found.trials <= 24
+    assert 8 <= found.trials <= 24
     assert found.seeds >= FEWEST_SEEDS
     assert planned <= budget
 
@@ -39,11 +39,11 @@ def test_time_that_is_gone_buys_nothing():
 
 
 def test_too_small_a_budget_is_refused_with_one_that_would_do():
-    with pytest.raises(UserError, match="--budget 1m: too little: 4 trials") as refused:
+    with pytest.raises(UserError, match="--budget 1m: too little: 8 trials") as refused:
         divided(PRICES, 60.0, 0.0)
     said = str(refused.value)
     least = float(said.partition("the least is --budget ")[2].partition("m")[0]) * 60
-    assert divided(PRICES, least, 0.0).trials == 4
+    assert divided(PRICES, least, 0.0).trials == 8
     with pytest.raises(UserError, match="too little"):
         divided(PRICES, least - 60.0, 0.0)
 
@@ -52,7 +52,7 @@ def test_the_least_budget_allows_for_what_is_gone():
     with pytest.raises(UserError) as refused:
         divided(PRICES, 3000.0, 2990.0)
     least = float(str(refused.value).partition("the least is --budget ")[2].partition("m")[0]) * 60
-    assert divided(PRICES, least, 2990.0).trials >= 4
+    assert divided(PRICES, least, 2990.0).trials >= 8
 
 
 def test_a_fixed_number_of_trials_is_taken_or_refused():

@@ -25,6 +25,8 @@ def call(monkeypatch, capsys):
 
 
 def test_from_the_command_to_a_bundle_that_another_folder_merges(place, call, tmp_path_factory, monkeypatch):
+    suite = Path("suites/tiny.yaml")
+    suite.write_text(suite.read_text() + "panels: [simplicity]\n")
     words = [
         "challenge",
         "signed.py:Signed",
@@ -33,16 +35,19 @@ def test_from_the_command_to_a_bundle_that_another_folder_merges(place, call, tm
         "--suite",
         "tiny",
         "--budget",
-        "1h",
+        "24h",
         "--margin",
         "50",
     ]
     code, out, err = call(*words, "--trials", "2", "--format", "json")
     assert code == 0, err
     content = json.loads(out)
-    assert [each["verdict"] for each in content["contrasts"]] == ["no difference beyond the margin"]
-    low, high = content["contrasts"][0]["interval"]
-    assert -50 < low < content["contrasts"][0]["estimate"] < high < 50
+    (contrast,) = content["contrasts"]
+    low, high = contrast["interval"]
+    assert -50 < low < contrast["estimate"] < high < 50
+    # How many seeds there are, and so which of the three it is, is up to the time that is left.
+    resolved = "better" if high < 0 else "worse" if low > 0 else "no difference beyond the margin"
+    assert contrast["verdict"] == resolved
     assert all(each["passed"] for each in content["findings"] if each["required"])
     page, bundle = Path(content["page"]), Path(content["bundle"])
     assert "Signed" in page.read_text(encoding="utf-8")

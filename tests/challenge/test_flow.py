@@ -178,6 +178,65 @@ def test_other_code_is_another_challenge_and_it_is_said(world, request_of):
     assert (FOLDER / "signed.py").read_text() == Path("signed.py").read_text()
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "versions"),
+    [
+        ({}, {}, 1),
+        ({"trials": 8}, {}, 1),
+        ({"trials": 8}, {"trials": 9}, 2),
+        ({"margin": 0.05}, {"margin": 0.02}, 2),
+        ({}, {"seeds_from": 20000}, 2),
+    ],
+)
+def test_trials_margin_and_seeds_make_another_version(world, request_of, first, then, versions):
+    world.run(request_of(budget=700.0, **first))
+    assert len(progress()["versions"]) == 1
+    finished = world.run(request_of(**{"budget": 700.0, **then}))
+    assert len(progress()["versions"]) == versions
+    said = [line for line in finished.limits if f"challenge {versions} in this folder" in line]
+    assert len(said) == versions - 1
+    assert all("does not confirm" in line and "--seeds-from" in line for line in said)
+
+
+def test_trials_that_time_cuts_off_are_no_further_version(world, request_of):
+    from optbench.challenge.reading import read
+    from optbench.challenge.stages import run
+
+    world.cell = world.estimate = 10.0
+
+    def slow_down(text):
+        if text.startswith("22 trials of each arm"):
+            world.cell = 20.0
+
+    finished = run(read(request_of(budget=720.0, trials=22)), world.tools(), tell=slow_down, clock=world.clock)
+    assert finished.ended == "done"
+    assert progress()["trials"] < 22
+    assert len(progress()["versions"]) == 1
+
+
+def test_every_margin_is_kept_the_last_one_last(world, request_of):
+    for margin in (0.05, 0.02, 0.05):
+        world.run(request_of(margin=margin))
+    assert [list(content.margins) for content in world.contents] == [[0.05], [0.05, 0.02], [0.02, 0.05]]
+
+
+def test_margins_that_others_stated_for_these_arms_are_known(world, request_of):
+    from optbench.sequential.journal import Journal
+
+    world.run(request_of())
+    Journal.of(world.contents[0].suite, Path("results/runs")).add(0.3, {})
+    world.run(request_of())
+    assert list(world.contents[1].margins) == [0.3, 0.02]
+
+
+def test_few_trials_are_taken_where_they_are_asked_for_and_it_is_said(world, request_of):
+    few = world.run(request_of(trials=4))
+    assert [line for line in few.limits if line.startswith("So few trials as 4 leave tuning to chance")]
+    assert "leave tuning to chance" in text_of(few)
+    enough = world.run(request_of(trials=8, to=Path("results/challenges/enough")))
+    assert "leave tuning to chance" not in text_of(enough)
+
+
 def test_code_that_is_changed_meanwhile_changes_nothing(world, request_of):
     told = world.told.append
 
@@ -231,7 +290,7 @@ def test_an_unknown_interval_is_null():
 
 def test_panels_are_left_out_where_the_time_is_short_and_it_is_said(world, request_of):
     world.cell = world.estimate = 10.0
-    finished = world.run(request_of(budget=240.0))
+    finished = world.run(request_of(budget=300.0))
     assert any(line.startswith("Panels (sharpness and simplicity): 0 of") for line in finished.limits)
     assert "panels:" not in (FOLDER / "suite.yaml").read_text()
     rich = world.run(request_of(budget=7200.0, to=Path("results/challenges/rich")))

@@ -8,7 +8,10 @@ from optbench.challenge.reading import read
 from optbench.challenge.suite_of import check_same, content_of, fresh_seeds, text_of
 from optbench.errors import UserError
 from optbench.suite import load_suite
+from optbench.tuning.sampling import proposed
+from optbench.tuning.study import studies_of
 
+SPACES = "tuning: {spaces: [{space: {rule.lr: {low: 1e-4, high: 1e-1}}}]}\n"
 PER_MODEL = (
     "  - {where: {model: other, optimizer: adamw}, set: {optimizer: {rule: {lr: 0.001}}, training: {batch_size: 8}}}\n"
 )
@@ -73,6 +76,30 @@ def test_seeds_are_fresh_and_the_same_for_every_challenger(request_of):
     assert one.suite.seeds == other.suite.seeds == [10000, 10001, 10002]
     Path("suites/tiny.yaml").write_text(Path("suites/tiny.yaml").read_text().replace("seeds: 2", "seeds: [10007]"))
     assert fresh_seeds(load_suite("suites/tiny.yaml")) == [20000, 20001, 20002]
+
+
+def test_seeds_begin_where_it_is_asked_for_above_all_others(request_of):
+    assert read(request_of(seeds_from=1001)).suite.seeds == [1001, 1002, 1003]
+    assert read(request_of(seeds_from=20000)).of != read(request_of()).of
+    with pytest.raises(UserError, match="--seeds-from 1000: 1000 is a seed of its tuning.*allowed: 1001 and above"):
+        read(request_of(seeds_from=1000))
+    Path("suites/tiny.yaml").write_text(Path("suites/tiny.yaml").read_text().replace("seeds: 2", "seeds: [5, 10007]"))
+    for begin in (3, 9000, 10007):
+        with pytest.raises(UserError, match=f"--seeds-from {begin}: 10007 is a seed of the suite"):
+            read(request_of(seeds_from=begin))
+    assert read(request_of(seeds_from=10008)).suite.seeds == [10008, 10009, 10010]
+
+
+def test_a_challenge_has_all_arms_with_one_space_try_the_same_points(request_of):
+    path = Path("suites/tiny.yaml")
+    path.write_text(path.read_text() + SPACES)
+    suite = made(read(request_of()))
+    assert suite.tuning.sequence == "shared"
+    first, second = studies_of(suite)
+    tried = [[values for values, _ in proposed(study, range(1, 4), 8, [], "lower")] for study in (first, second)]
+    assert first.optimizer != second.optimizer
+    assert tried[0] == tried[1]
+    assert len({values["rule.lr"] for values in tried[0]}) == 3
 
 
 def test_clipping_for_all_is_clipping_for_the_challenger(request_of):

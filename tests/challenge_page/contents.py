@@ -205,5 +205,7 @@ def content_of(folder: Path, suite: Suite | None = None, store: Store | None = N
         limits=("The learning rate of sam is at the lower edge of what was searched.",),
         command="optbench challenge muon --against adamw,sam --suite quick --budget 2h",
         files=files,
+        margins=(MARGIN,),
+        starts=("Started with what earlier, recorded trials of the suite chose: adamw (12 trials).",),
     )
     return replace(made, **changes)

@@ -77,7 +77,11 @@ def test_verdict_words_stand_with_their_numbers_and_what_is_open_beside_them(con
     assert "? unresolved Second sentence. difference -4.0 points interval [-6.1, -2.1] margin ±2 points" in found
     assert "Unresolved: muon minus sam. Neither a difference nor its absence is claimed there." in found
     assert content.limits[0] in found
-    assert "valid however often one looked" in found and "for all 2 contrasts at once with a chance of 95%" in found
+    assert (
+        "valid however often one looked" in found
+        and "for all 2 contrasts at once with a chance of 95%, if differences per seed are about normal." in found
+    )
+    assert "tuned, once: tuning anew may end with other values and another verdict" in found
     assert found.index("Unresolved:") < found.index("How sure:")
 
 
@@ -88,6 +92,14 @@ def test_one_contrast_is_not_called_several_and_nothing_open_is_not_called_open(
     assert "too small to matter" in page and "too small to matter" not in bare(replace(one, margin=0.0), tmp_path)
     assert "contrasts at once" not in page and "Unresolved:" not in page
     assert "None but the scale" in part(page, "limits")
+
+
+def test_a_margin_is_called_stated_beforehand_only_where_no_other_was(content, tmp_path):
+    once = part(bare(content, tmp_path), "verdict")
+    assert "called too small to matter before the first seed" in once and "Several margins" not in once
+    twice = part(bare(replace(content, margins=(0.05, 0.02)), tmp_path), "verdict")
+    assert "before the first seed" not in twice
+    assert "Several margins were stated, one after another, in the unit of accuracy: ±5, ±2 points." in twice
 
 
 def test_every_number_of_the_table_is_that_of_the_records(text, content):
@@ -153,7 +165,13 @@ def test_tuning_shows_every_trial_with_what_was_chosen_and_flags_edges(text):
         ["rule.lr", "0.001 to 0.1, log", "0.004", "0.001", "? lower", "0.001", "-"]
     ]
     assert rows(text, "Hyper-parameters of muon")[0][-1] == "100%"
-    assert "Tuned alike: adamw, muon and sam: 4 trials each" in part(text, "tuning")
+    tuning = part(text, "tuning")
+    alike = tuning.index("Tuned alike: adamw, muon and sam: 4 trials each")
+    assert (
+        alike
+        < tuning.index("recorded trials of the suite chose: adamw (12 trials)")
+        < tuning.index("What tuning chose")
+    )
     assert 'id="figure-tunability"' in text and 'id="figure-curves"' in text and 'id="figure-cost"' in text
 
 

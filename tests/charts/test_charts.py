@@ -11,12 +11,16 @@ from charts.test_curves import drawn, line_of, texts_of
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from reports.trials import scored, study, tune
 
+from optbench.added import Added
 from optbench.archive import open_store, write_archive
+from optbench.charts import learning_times
 from optbench.charts.charts import CHARTS, caption_of, draw, drawings, missing, save
 from optbench.charts.files import rendered
+from optbench.charts.points import metric_by_group
 from optbench.charts.style import LONGEST, drawing, fitted, label, width_of
 from optbench.errors import UserError
 from optbench.reports.leaderboard import report_of
+from optbench.reports.sequential import half_width_anytime
 
 HOSTILE = ("$\\frac{1}{0}$", "<script>alert(1)</script>", "a\x1b[31m\nb\u202ec", "漢字 🎉", "\\$x_1^2$ $y", "n" * 300)
 
@@ -67,6 +71,26 @@ def test_learning_times_are_those_of_the_panel(bench):
     assert line_of(ax, "sam").get_ydata() == pytest.approx([25.0, 50.0, 62.5])
     assert "Of 4 training examples" in texts_of(figures["learning_times"])
     assert "2 seeds" in texts_of(figures["learning_times"])
+
+
+def test_where_seeds_were_added_all_bars_and_bands_allow_for_looks(bench):
+    suite = filled(bench, seeds=5)
+    for cell in suite.cells():
+        learned = 0.625 if cell.arm.optimizer == "sam" else 0.875
+        flatness = {"steps_done": 20.0, "flops": 1e9, "hessian_top": 3.0 + cell.seed, "learned": learned}
+        bench.write(cell, 0.25 + 0.01 * cell.seed, result={**flatness, "never_learned": 0.25 + 0.05 * cell.seed})
+    suite.seeds, suite.added = [0, 1, 2], Added(0.02, {arm.name: [3, 4] for arm in suite.arms})
+    report = report_of(suite, bench.store)
+    (table,) = report.standings
+    half = float(half_width_anytime(np.std(np.arange(5), ddof=1), 5))
+    assert metric_by_group(report, table, "hessian_top")["m"]["x_half"].tolist() == pytest.approx([half, half])
+    data = learning_times.data_of(report, table, bench.store)
+    assert all(arm.half_width[-1] == pytest.approx(0.05 * half) for arm in data.by_arm.values())
+    for name in ("cost", "sharpness", "learning_curves", "learning_times"):
+        assert "bars and bands are 95% intervals over seeds, valid under repeated looks." in caption_of(name, report)
+    figures, _ = drawn(bench, suite)
+    for name in ("cost", "sharpness", "learning_curves", "learning_times"):
+        assert "95% interval over seeds, valid under repeated looks." in " ".join(texts_of(figures[name]).split())
 
 
 def test_an_archive_has_scores_alone(bench, tmp_path):

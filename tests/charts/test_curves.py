@@ -5,9 +5,11 @@ import pytest
 from charts.conftest import write_curve
 from reports.conftest import Bench
 
+from optbench.added import Added
 from optbench.charts.charts import drawings
 from optbench.charts.palette import color_of, marker_of
 from optbench.reports.leaderboard import report_of
+from optbench.reports.sequential import half_width_anytime
 
 
 def drawn(bench: Bench, suite):
@@ -161,3 +163,19 @@ def test_a_damaged_curve_is_a_reason_and_names_no_folder_of_the_machine(bench):
     figures, reasons = drawn(bench, suite)
     assert "learning_curves" not in figures and "heat_map" in figures
     assert reasons["learning_curves"] and str(bench.store.root) not in reasons["learning_curves"]
+
+
+def test_where_seeds_were_added_the_band_allows_for_looks(bench):
+    values = [1.0, 2.0, 6.0, 3.0, 5.0]
+    suite = filled(bench, lambda cell: np.full(10, values[cell.seed]), seeds=5, optimizers=("adamw",))
+    suite.seeds, suite.added = [0, 1, 2], Added(0.02, {suite.arms[0].name: [3, 4]})
+    figures, _ = drawn(bench, suite)
+    (band,) = figures["learning_curves"].axes[0].collections
+    half = float(half_width_anytime(np.std(values, ddof=1), 5))
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((3.4 - half, 3.4 + half), rel=1e-6)
+    assert "Bands: 95% interval over seeds, valid under repeated looks." in texts_of(figures["learning_curves"])
+    # Three seeds are too few for one, so there is no band.
+    suite.added = Added(0.02, {})
+    figures, _ = drawn(bench, suite)
+    assert not figures["learning_curves"].axes[0].collections

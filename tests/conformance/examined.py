@@ -4,7 +4,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from optbench.conformance.examination import examine
+from optbench.conformance import examination
+from optbench.conformance.examination import CHECKS, examine
 from optbench.optim.specs import PRESETS, OptimizerSpec
 
 PLUGINS = Path(__file__).resolve().parent / "plugins"
@@ -29,6 +30,11 @@ def plugin(name, averages=False):
 @cache
 def preset(name):
     return by_name(examine(OptimizerSpec.model_validate(PRESETS[name])))
+
+
+def tried_alone(monkeypatch, *names):
+    """From here on an examination tries these properties only, beside those that come first."""
+    monkeypatch.setattr(examination, "CHECKS", [check for check in CHECKS if check.name in names])
 
 
 def by_name(findings):

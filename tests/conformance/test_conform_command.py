@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from examined import target
+from examined import target, tried_alone
 from typer.testing import CliRunner
 
 from optbench.cli import app
@@ -36,7 +36,8 @@ def test_a_fit_optimizer_ends_with_0_and_the_table_lists_everything():
     assert all(len(line) <= 100 for line in done.stdout.splitlines())
 
 
-def test_one_that_is_not_fit_ends_with_1_and_json_says_why():
+def test_one_that_is_not_fit_ends_with_1_and_json_says_why(monkeypatch):
+    tried_alone(monkeypatch)
     done = run(target("exits"), "gd", "--format", "json")
     assert done.exit_code == 1
     content = json.loads(done.stdout)

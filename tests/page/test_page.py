@@ -13,6 +13,7 @@ import pytest
 from page.conftest import amend, fill
 from reports.trials import scored, study, tune
 
+from optbench.added import Added
 from optbench.cli import main
 from optbench.errors import UserError
 from optbench.optim.search import Range
@@ -97,6 +98,18 @@ def test_bold_means_supported_and_nothing_else(bench, suite):
     assert supported
     page = Page(page_text(report, bench.store))
     assert len(page.all("strong")) == supported + int(report.contrasts["resolved"].sum())
+
+
+def test_where_seeds_were_added_the_page_says_what_its_intervals_hold_for(bench, suite, text):
+    usual = " ".join(Page(text).said.split())
+    assert "95% interval" in usual and "p (Holm)" in usual and "(Student’s t)" in usual
+    assert "at any look" not in usual and "repeated looks" not in usual
+    suite.seeds, suite.added = [0, 1], Added(0.02, {arm.name: [2, 3] for arm in suite.arms})
+    said = " ".join(Page(page_text(report_of(suite, bench.store), bench.store)).said.split())
+    assert "interval (jointly 95%, valid at any look)" in said and "p (Holm, valid at any look)" in said
+    assert "the intervals are jointly 95%, valid at any look" in said
+    assert "half-width of the 95% interval over seeds, valid under repeated looks" in said
+    assert "Student" not in said and "correction for the number of contrasts" not in said
 
 
 def test_nothing_is_fetched_and_only_our_own_scripts_and_styles_may_run(text):

@@ -162,12 +162,9 @@ def scores(suite: Suite, store: Store) -> pd.DataFrame:
 
 
 def whole_blocks(table: pd.DataFrame) -> list[int]:
-    """The first seeds of the blocks of which nothing is missing of AdamW and the planted improvement; the placebo is
-    recorded as far as it takes to judge it."""
+    """The first seeds of the blocks of which nothing is missing."""
     firsts = range(FIRST, FIRST + REPETITIONS * SEEDS, SEEDS)
-    return [
-        first for first in firsts if table.loc[first : first + SEEDS - 1, ["adamw", "planted"]].notna().all(axis=None)
-    ]
+    return [first for first in firsts if table.loc[first : first + SEEDS - 1].notna().all(axis=None)]
 
 
 def first_verdicts(numbers: np.ndarray, *, level: float, margin: float = MARGIN, pilot: int = PILOT) -> np.ndarray:

@@ -14,6 +14,7 @@ import pytest
 
 from optbench.added import Added
 from optbench.store import QUESTIONS, RECORD, Record, Store
+from optbench.suite_command import Asked
 from optbench.suitefile import Execution
 from optbench.tuning.record import Tuned
 
@@ -80,6 +81,11 @@ class Suite:
     execution: Execution = field(default_factory=Execution)
     tuned: Tuned | None = None
     added: Added | None = None
+    asked: Asked = Asked()
+
+    @property
+    def family(self) -> int:
+        return len(self.contrasts)
 
     def cells(self) -> list[Cell]:
         own = [Cell(arm, seed) for arm, seed in itertools.product(self.arms, self.seeds)]

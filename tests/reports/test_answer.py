@@ -10,9 +10,10 @@ import pytest
 
 from optbench.errors import UserError
 from optbench.reports.answer_text import listed
+from optbench.reports.inference import FIXED
 from optbench.reports.leaderboard import render, report_of
 from optbench.reports.scale import models_text
-from optbench.reports.stats import half_width, half_width_chosen
+from optbench.reports.stats import half_width
 from optbench.rng import stream
 
 EVIL = "=x|y_*[red]&\\cmd{$}%#~^<b>`\x1b[31m\n| z"
@@ -380,11 +381,11 @@ def test_the_wider_half_width_covers_a_chosen_row_and_the_plain_one_does_not():
     chosen = values[np.arange(4000), best]
     deviations = chosen.std(axis=1, ddof=1)
     plain = np.abs(chosen.mean(axis=1)) <= half_width(deviations, 5)
-    wider = np.abs(chosen.mean(axis=1)) <= half_width_chosen(deviations, 5, 10)
+    wider = np.abs(chosen.mean(axis=1)) <= FIXED.half_width_chosen(0.0, deviations, 5, 10)
     assert plain.mean() < 0.9
     assert wider.mean() >= 0.95
-    assert half_width_chosen(1.0, 5, 1) == half_width(1.0, 5)
-    assert math.isinf(half_width_chosen(1.0, 1, 3))
+    assert FIXED.half_width_chosen(0.0, 1.0, 5, 1) == half_width(1.0, 5)
+    assert math.isinf(FIXED.half_width_chosen(0.0, 1.0, 1, 3))
 
 
 def test_models_are_counted_by_size(bench):

@@ -10,11 +10,12 @@ import pytest
 from optbench.added import Added
 from optbench.reports.contrasts import contrasts_of
 from optbench.reports.frame import cells_table
+from optbench.reports.inference import FIXED
 from optbench.reports.leaderboard import render
 from optbench.reports.plans import minutes_per_seed
 from optbench.reports.sentences import minutes_text
 from optbench.reports.sequential import half_width_anytime, p_anytime, seeds_needed_anytime
-from optbench.reports.stats import seeds_needed, t_interval
+from optbench.reports.stats import seeds_needed
 from optbench.reports.verdicts import judged
 from optbench.rng import stream
 from optbench.suitefile import Execution
@@ -72,7 +73,7 @@ def test_the_interval_is_that_of_differences_per_seed_averaged_over_pairs(bench)
     noise = stream(0, "noise").normal(0.5, 0.05, size=(2, 2, 4))
     place = {"a": 0, "b": 1, "adamw": 0, "muon": 1}
     bench.fill(suite, lambda cell: noise[place[cell.arm.model], place[cell.arm.optimizer], cell.seed])
-    mean, width = t_interval((noise[:, 1] - noise[:, 0]).mean(axis=0))
+    mean, width = FIXED.interval((noise[:, 1] - noise[:, 0]).mean(axis=0))
     row = only(bench, suite)
     assert (row["estimate"], row["half_width"]) == (pytest.approx(mean), pytest.approx(width))
     assert (row["low"], row["high"]) == (pytest.approx(mean - width), pytest.approx(mean + width))
@@ -388,7 +389,7 @@ def test_the_same_seeds_declared_beforehand_keep_students_interval(bench):
     suite = looked_at(bench)
     suite.seeds, suite.added = list(range(10)), None
     row = only(bench, suite)
-    assert row["half_width"] == pytest.approx(t_interval(0.05 + np.array(SPREAD))[1], rel=1e-12)
+    assert row["half_width"] == pytest.approx(FIXED.interval(0.05 + np.array(SPREAD))[1], rel=1e-12)
     assert "looks" not in row["sentence"] and "p < 0.001" in row["sentence"]
     assert row["seeds_needed"] == seeds_needed(float(row["sd"]), 0.01)
 

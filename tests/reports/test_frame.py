@@ -10,7 +10,7 @@ from optbench.errors import UserError
 from optbench.metrics.columns import COLUMNS, column, worst
 from optbench.panels.base import panel_key
 from optbench.reports.frame import arms_table, cells_table, metrics_of, scored
-from optbench.reports.stats import t_interval
+from optbench.reports.inference import FIXED
 from optbench.store import PANEL, PANELS
 from optbench.suite import load_suite
 
@@ -40,7 +40,7 @@ def test_an_arm_has_mean_interval_and_count_of_each_metric(bench):
     bench.fill(suite, lambda cell: values[cell.arm.optimizer][cell.seed])
     table = arms_table(suite, bench.store).set_index("optimizer")
     for optimizer, numbers in values.items():
-        mean, width = t_interval(numbers)
+        mean, width = FIXED.interval(numbers)
         assert table.loc[optimizer, "accuracy"] == pytest.approx(mean)
         assert table.loc[optimizer, "accuracy_half_width"] == pytest.approx(width)
         assert table.loc[optimizer, "accuracy_n"] == 3

@@ -9,6 +9,7 @@ import pytest
 
 from optbench.reports.figures import compact, figure
 from optbench.reports.leaderboard import render, report_of
+from optbench.suite_command import Asked
 
 FORMATS = pytest.mark.parametrize("format", ["table", "markdown", "latex"])
 
@@ -207,5 +208,10 @@ def test_differences_have_a_sign_and_the_anchor_has_none(bench, looked_at):
 def test_a_run_ends_with_the_standings_and_says_where_the_panels_are(bench, looked_at):
     text = render(looked_at(), bench.store, "table", panels=False)
     assert "hessian top" not in text
-    assert text.splitlines()[-1].startswith("What panels found: optbench report")
+    assert text.splitlines()[-1].startswith("What panels found: optbench report suites/toy.yaml --results ")
+    suite = looked_at()
+    suite.asked = Asked(["over one.yaml"], ["model=a*"], "ckpt")
+    last = render(suite, bench.store, "table", panels=False).splitlines()[-1]
+    options = "--overrides 'over one.yaml' --only 'model=a*' --model ckpt"
+    assert last == f"What panels found: optbench report suites/toy.yaml {options} --results {bench.store.root}"
     assert render(looked_at(), bench.store, "json", panels=False) == render(looked_at(), bench.store, "json")

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from optbench.reports.front_grid import front_columns_of, front_notes_of
+from optbench.reports.inference import FIXED
 from optbench.reports.leaderboard import render, report_of
 from optbench.reports.pareto import marks_of, pareto_front
-from optbench.reports.stats import resolved_pairs
+from optbench.reports.resolution import resolved_pairs
 from optbench.rng import stream
 
 
@@ -90,7 +91,7 @@ def test_a_resolved_place_is_on_the_front_by_means_and_the_best_is_never_beaten(
     draws = stream(seed, "marks")
     values = draws.normal(0, 0.02, size=(6, 5)) + draws.choice([0.2, 0.3, 0.4], size=(6, 1))
     price = draws.integers(1, 4, size=6).astype(float)
-    better = resolved_pairs(values, higher=True)
+    better = resolved_pairs(values, higher=True, inference=FIXED)
     found = marks_of(better, price, np.ones(6, dtype=bool))
     by_means = pareto_front(values.mean(axis=1), price)
     assert by_means[found == "resolved"].all()
@@ -103,20 +104,20 @@ def test_pairs_are_tested_at_the_level_of_all_pairs():
     # Two rows differ at p = 0.01: enough alone, not among the 6 pairs of four rows.
     differences = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 1.0]) + 0.35
     rows = np.stack([differences, np.zeros(6)])
-    assert resolved_pairs(rows, higher=True).tolist() == [[False, True], [False, False]]
-    assert resolved_pairs(rows, higher=False).tolist() == [[False, False], [True, False]]
+    assert resolved_pairs(rows, higher=True, inference=FIXED).tolist() == [[False, True], [False, False]]
+    assert resolved_pairs(rows, higher=False, inference=FIXED).tolist() == [[False, False], [True, False]]
     close = np.stack([np.array([0.3, 2.3, 0.6, 4.4, 0.2, 3.0]), np.zeros(6)])
-    assert resolved_pairs(close, higher=True)[0, 1]
+    assert resolved_pairs(close, higher=True, inference=FIXED)[0, 1]
     filler = np.stack([np.full(6, np.arange(6) * 0.01), np.arange(6) * 0.01 + np.array([0, 9, -9, 9, -9, 0])])
-    assert not resolved_pairs(np.concatenate([close, filler]), higher=True)[0, 1]
+    assert not resolved_pairs(np.concatenate([close, filler]), higher=True, inference=FIXED)[0, 1]
     broken = np.stack([np.full(6, -np.inf), *rows, np.full(6, np.nan)])
-    found = resolved_pairs(broken, higher=True)
+    found = resolved_pairs(broken, higher=True, inference=FIXED)
     assert found[1, 2] and not found[0].any() and not found[3].any() and not found[:, 0].any()
 
 
 def test_where_no_row_differs_a_pair_is_resolved_in_at_most_one_of_twenty():
     draws = stream(0, "pairs")
-    false = sum(resolved_pairs(draws.normal(size=(7, 5)), higher=True).any() for _ in range(1000))
+    false = sum(resolved_pairs(draws.normal(size=(7, 5)), higher=True, inference=FIXED).any() for _ in range(1000))
     assert false / 1000 < 0.065
 
 

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
+from optbench.reports.inference import FIXED
+from optbench.reports.resolution import not_resolved_from_best, supported_as_best
 from optbench.reports.stats import (
     balanced_block,
     half_width,
     half_width_all,
     holm,
-    not_resolved_from_best,
     power,
     seeds_needed,
-    supported_as_best,
-    t_interval,
     t_p_value,
 )
 from optbench.rng import stream
@@ -24,20 +23,20 @@ from optbench.rng import stream
 def test_interval_and_p_equal_those_of_a_one_sample_t_test():
     values = stream(0, "t").normal(0.3, 1.0, size=7)
     expected = reference.ttest_1samp(values, 0.0)
-    mean, width = t_interval(values)
+    mean, width = FIXED.interval(values)
     low, high = expected.confidence_interval(0.95)
     assert (mean - width, mean + width) == pytest.approx((low, high))
     assert float(t_p_value(mean, values.std(ddof=1), 7)) == pytest.approx(expected.pvalue)
 
 
 def test_one_seed_proves_nothing():
-    assert t_interval([0.7]) == (0.7, math.inf)
+    assert FIXED.interval([0.7]) == (0.7, math.inf)
     assert math.isnan(t_p_value(0.7, math.nan, 1))
     assert half_width(0.0, 1) == math.inf
 
 
 def test_an_infinite_value_has_no_interval():
-    assert t_interval([0.7, math.inf, 0.2])[1] == math.inf
+    assert FIXED.interval([0.7, math.inf, 0.2])[1] == math.inf
 
 
 def test_numbers_that_no_seed_moves_differ_for_certain_and_equal_ones_do_not():
@@ -47,8 +46,8 @@ def test_numbers_that_no_seed_moves_differ_for_certain_and_equal_ones_do_not():
 def test_what_two_seeds_agree_on_by_coincidence_is_not_resolved():
     assert np.isnan(t_p_value([0.1, 0.0], [0.0, 0.0], [2, 2])).all()
     values = np.array([[0.5, 0.5], [0.4, 0.4], [0.1, 0.3]])
-    assert not_resolved_from_best(values, higher=True).all()
-    assert not supported_as_best(values, higher=True).any()
+    assert not_resolved_from_best(values, higher=True, inference=FIXED).all()
+    assert not supported_as_best(values, higher=True, inference=FIXED).any()
 
 
 def test_power_is_one_far_above_the_noise():
@@ -59,7 +58,7 @@ def test_power_is_one_far_above_the_noise():
 def test_the_interval_covers_the_truth_where_seeds_dominate(seeds):
     draws = stream(seeds, "coverage").normal(0.0, 5.0, size=(4000, seeds))
     noise = stream(seeds, "questions").normal(0.0, 0.5, size=(4000, seeds))
-    covered = [abs(mean) <= width for mean, width in map(t_interval, draws + noise)]
+    covered = [abs(mean) <= width for mean, width in map(FIXED.interval, draws + noise)]
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
@@ -129,15 +128,13 @@ def test_pairing_resolves_one_point_under_seed_noise_of_five_and_two_samples_do_
     difference = one - other
     assert t_p_value(difference.mean(), difference.std(ddof=1), 8) < 0.05
     assert reference.ttest_ind(one, other, equal_var=False).pvalue > 0.5
-    assert not_resolved_from_best(np.stack([one, other]), higher=True).tolist() == [True, False]
+    assert not_resolved_from_best(np.stack([one, other]), higher=True, inference=FIXED).tolist() == [True, False]
 
 
 def test_the_tie_group_holds_the_truly_best_row():
     rng = stream(0, "ties")
-    held = [
-        not_resolved_from_best(rng.normal(0.0, 1.0, size=(10, 5)) + np.eye(10, 1) * 0.2, higher=True)[0]
-        for _ in range(1500)
-    ]
+    tables = (rng.normal(0.0, 1.0, size=(10, 5)) + np.eye(10, 1) * 0.2 for _ in range(1500))
+    held = [not_resolved_from_best(table, higher=True, inference=FIXED)[0] for table in tables]
     assert np.mean(held) >= 0.965
 
 
@@ -147,7 +144,7 @@ def test_where_no_row_differs_something_is_bold_in_few_tables(rows, seeds):
     shared = rng.normal(size=(1500, 1, seeds))
     tables = shared + rng.normal(size=(1500, rows, seeds))
     # Two standard errors of 1500 tables above 5%; 3% expected.
-    assert np.mean([supported_as_best(table, higher=True).any() for table in tables]) <= 0.06
+    assert np.mean([supported_as_best(table, higher=True, inference=FIXED).any() for table in tables]) <= 0.06
 
 
 def test_the_interval_for_all_questions_adds_their_error_to_that_of_the_seeds():
@@ -158,19 +155,19 @@ def test_the_interval_for_all_questions_adds_their_error_to_that_of_the_seeds():
 
 def test_lower_is_better_where_the_column_says_so():
     values = np.array([[1.0, 1.1, 1.2], [5.0, 5.1, 5.3]])
-    assert not_resolved_from_best(values, higher=False).tolist() == [True, False]
-    assert not_resolved_from_best(values, higher=True).tolist() == [False, True]
+    assert not_resolved_from_best(values, higher=False, inference=FIXED).tolist() == [True, False]
+    assert not_resolved_from_best(values, higher=True, inference=FIXED).tolist() == [False, True]
 
 
 def test_an_infinite_or_empty_row_is_in_no_tie():
     values = np.array([[1.0, 1.1], [math.inf, 1.0], [math.nan, math.nan]])
-    assert not_resolved_from_best(values, higher=False).tolist() == [True, False, False]
+    assert not_resolved_from_best(values, higher=False, inference=FIXED).tolist() == [True, False, False]
 
 
 def test_nothing_is_supported_with_one_seed():
     values = np.array([[0.9], [0.1]])
-    assert not_resolved_from_best(values, higher=True).tolist() == [True, True]
-    assert supported_as_best(values, higher=True).tolist() == [False, False]
+    assert not_resolved_from_best(values, higher=True, inference=FIXED).tolist() == [True, True]
+    assert supported_as_best(values, higher=True, inference=FIXED).tolist() == [False, False]
 
 
 def test_a_row_that_is_tied_for_want_of_data_alone_is_not_supported():
@@ -178,9 +175,9 @@ def test_a_row_that_is_tied_for_want_of_data_alone_is_not_supported():
     unknown = [0.10, math.nan, math.nan]
     lucky = [0.99, math.nan, math.nan]
     values = np.array([best, worse, unknown])
-    assert not_resolved_from_best(values, higher=True).tolist() == [True, False, True]
-    assert supported_as_best(values, higher=True).tolist() == [True, False, False]
-    assert not supported_as_best(np.array([best, worse, lucky]), higher=True).any()
+    assert not_resolved_from_best(values, higher=True, inference=FIXED).tolist() == [True, False, True]
+    assert supported_as_best(values, higher=True, inference=FIXED).tolist() == [True, False, False]
+    assert not supported_as_best(np.array([best, worse, lucky]), higher=True, inference=FIXED).any()
     above = [0.93, math.nan, math.nan]
     values = np.array([[0.95, 0.96, 0.973], above, worse])
-    assert supported_as_best(values, higher=True).tolist() == [True, False, False]
+    assert supported_as_best(values, higher=True, inference=FIXED).tolist() == [True, False, False]

@@ -4,15 +4,22 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 from reports.trials import Set, scored, study, trial, tune
 
+from optbench.optim.rules.gd import GD
 from optbench.optim.search import Choice, Range
 from optbench.reports.leaderboard import render, report_of
-from optbench.reports.tuning import edge_of, tolerance, tuning_of
+from optbench.reports.tuning import tolerance, tuning_of
 from optbench.reports.tuning_grid import tuning_grid, tuning_notes_of, values_grid
 from optbench.reports.tuning_text import UNTUNED, lines_of, near_text, space_text, value_text
+from optbench.selection import narrowed
+from optbench.suite import load_suite
+from optbench.tuning.edges import edge_of
+from optbench.tuning.record import Trial
 
 HOSTILE = "<script>a|b</script>\x1b[31m=1 $x_1$"
 
@@ -75,6 +82,17 @@ def test_a_study_as_reports_show_it(bench):
     assert search.expected == pytest.approx((None, None, (2 * 0.8 * 0 + 2 * 0.507 + 0.507 * 1 + 0.8 * 1) / 4, 0.507))
     assert search.so_far == (0.9, 0.8, 0.8, 0.8, 0.507, 0.5051, 0.503, 0.502)
     assert search.changed == ()
+
+
+def test_values_that_nobody_set_are_shown_where_the_trial_states_them(bench):
+    suite = bench.suite(("adamw",))
+    space = {"rule.lr": Range(low=1e-4, high=1e-2), "rule.options.beta": Range(low=0.1, high=0.9, log=False)}
+    own = trial(0.5, "suite", rule__lr=1e-3).model_copy(update={"defaults": {"rule.options.beta": 0.9}})
+    tune(suite, study(suite, "adamw", [own, trial(0.6, rule__lr=2e-3, rule__options__beta=0.3)], space=space))
+    (search,) = tuning_of(suite).searches
+    beta = search.found[1]
+    assert (beta.before, beta.chosen, beta.edge, beta.near) == (0.9, 0.9, "upper", (0.9,))
+    assert search.changed == (), "what was not set is not missing"
 
 
 def test_near_best_is_a_point_of_a_fraction_and_a_hundredth_of_other_scores():
@@ -303,13 +321,13 @@ def test_json_has_it_all(bench, full):
 
 
 @pytest.mark.parametrize("format", ["table", "json", "csv"])
-def test_numbers_that_are_none_count_as_failures_and_are_null(bench, format):
+def test_values_that_are_no_numbers_are_null(bench, format):
     suite = bench.suite(("adamw",))
     bench.fill(suite, lambda cell: 0.5)
     values = Choice(values=[1.0, 2.0, 3.0])
-    trials = [trial(math.nan, "suite", a=math.inf), trial(math.inf, a=3.0), trial(0.5, a=[math.nan, 1.0])]
-    found = study(suite, "adamw", trials, space={"a": values}, importance={"a": math.nan})
-    text = render(tune(suite, found.model_copy(update={"best": 2})), bench.store, format)
+    full = "out_of_memory"
+    trials = [trial(None, "suite", full, a=math.inf), trial(None, failed=full, a=3.0), trial(0.5, a=[math.nan, 1.0])]
+    text = render(tune(suite, study(suite, "adamw", trials, space={"a": values})), bench.store, format)
     if format != "json":
         assert text
         return
@@ -320,6 +338,15 @@ def test_numbers_that_are_none_count_as_failures_and_are_null(bench, format):
         {"out_of_memory": 2},
     )
     assert content["values"]["a"]["chosen"] == [None, 1.0] and content["values"]["a"]["importance"] is None
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_is_a_finite_number_or_none(score):
+    with pytest.raises(ValidationError, match="finite number"):
+        trial(score)
+    with pytest.raises(ValidationError, match="finite number"):
+        Trial.model_validate_json(trial(0.5).model_dump_json().replace('"score":0.5', f'"score":{json.dumps(score)}'))
+    assert trial(None).score is None
 
 
 def test_csv_has_columns_of_each_arm(bench):
@@ -355,3 +382,29 @@ def test_a_narrow_terminal_gets_fewer_columns_before_a_table_is_cut(bench, full)
     assert "space from" in wide and "tried" in wide
     assert "space from" not in narrow and "0.0001 to 0.01" not in narrow
     assert all(len(line) <= 84 for line in narrow.splitlines())
+
+
+def test_values_that_were_given_to_arms_without_trials_are_told_apart():
+    suite = load_suite("suites/quick.yaml")
+    tuning = tuning_of(suite)
+    assert tuning.is_equal
+    assert {counts for counts in tuning.trials.values()} == {(12,) * 12}
+    assert tuning.tried == {"strategy": ("uniform",)}
+    (said,) = [line for line in lines_of(tuning) if line.startswith("The trials were run with")]
+    assert (
+        said
+        == "The trials were run with strategy uniform alone; the other arms have the values that were chosen there."
+    )
+    moved = replace(
+        suite,
+        arms=[
+            replace(arm, optimizer_spec=arm.optimizer_spec.model_copy(update={"rule": GD(lr=0.5)}))
+            if (arm.optimizer, arm.strategy) == ("gd", "upsample")
+            else arm
+            for arm in suite.arms
+        ],
+    )
+    assert not tuning_of(moved).is_equal
+    assert tuning_of(moved).trials["gd"].count(0) == 4
+    uniform = narrowed(suite, ["strategy=uniform"])
+    assert tuning_of(uniform).tried == {}

@@ -1,6 +1,7 @@
 """Verdicts on contrasts, from records through the table of contrasts."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from optbench.arm import Arm
 from optbench.metrics.columns import column
 from optbench.reports.sequential import half_width_anytime, log_e_coin
 from optbench.reports.verdicts import judged
-from optbench.suite import Contrast, Suite
+from optbench.selection import narrowed
+from optbench.suite import Contrast, Suite, load_suite
 from optbench.suitefile import Execution
 
 
@@ -197,3 +199,27 @@ def test_verdicts_of_simulated_contrasts_are_wrong_in_few_families():
         assert (2, "worse") in seen
     # At most 5% of families: 2 of 40, and two standard errors more.
     assert wrong <= 4
+
+
+def test_nothing_is_said_where_a_part_is_missing():
+    assert verdict_of(estimate=0.5).verdict == "better"
+    found = verdict_of(estimate=0.5, pairs=1, pairs_declared=2)
+    assert found.verdict == "unresolved"
+    assert "for a part of what it compares is missing" in found.sentence
+
+
+@pytest.mark.parametrize("margin", [-0.01, math.nan, math.inf])
+def test_a_margin_is_a_number_from_0_on(margin):
+    with pytest.raises(ValueError, match="a margin is a number from 0 on"):
+        verdict_of(margin=margin)
+
+
+def test_contrasts_that_were_narrowed_away_still_count():
+    rows = pd.DataFrame([row()])
+    (alone,), (of_three,) = (judged(replace(suite_of(), left_out=left_out), rows, 0.02) for left_out in (0, 2))
+    assert alone.high - alone.estimate == pytest.approx(WIDTH)
+    assert of_three.high - of_three.estimate == pytest.approx(float(half_width_anytime(0.02, 8, level=0.05 / 3)))
+    assert "for all 3 contrasts at once" in of_three.sentence
+    narrowed_once = narrowed(load_suite("suites/quick.yaml"), ["optimizer=muon", "optimizer=adamw"])
+    assert (len(narrowed_once.contrasts), narrowed_once.family) == (3, 9)
+    assert narrowed(narrowed_once, ["strategy=uniform"]).family == 9

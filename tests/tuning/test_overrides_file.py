@@ -1,10 +1,12 @@
 """What tuning writes is a list of overrides that suites take, with the trials beside it, or is refused."""
 
 import json
+import re
 
 import pytest
 
 from optbench.errors import UserError
+from optbench.selection import narrowed
 from optbench.suite import load_suite
 from optbench.tuning.engine import tune
 from optbench.tuning.overrides_file import write_tuned
@@ -93,6 +95,75 @@ def test_trials_of_the_command_lines_file_take_the_place_of_the_suites(written, 
     assert load_suite(path).tuned is None, "an overrides file like any other"
 
 
+def retuned(path, folder, *only, score="test_loss"):
+    """Tunes some arms of the suite anew, with a trial less than before, and writes the file beside it."""
+    suite = narrowed(load_suite(path), only)
+    found = tune(suite, folder / "r", trials=3, tell=lambda line: None)
+    write_tuned(found.model_copy(update={"score": score}), folder / "other.yaml")
+    return folder / "other.yaml"
+
+
+def trials_of(suite):
+    """The number of trials of each arm that has some, by its optimizer and strategy."""
+    names = {arm.name: (arm.optimizer, arm.strategy) for arm in suite.arms}
+    return {names[arm]: len(study.trials) for study in suite.tuned.studies for arm in study.arms}
+
+
+BOTH = ("uniform", "random_upsample")
+
+
+def test_arms_that_a_second_file_leaves_alone_keep_the_trials_of_the_first(written, tmp_path):
+    path, found, _ = written
+    other = retuned(path, tmp_path, "optimizer=adamw")
+    path.write_text(path.read_text() + "tuned: tuned/x.yaml\n")
+    suite = load_suite(path, other)
+    assert trials_of(suite) == {
+        (optimizer, strategy): count for optimizer, count in (("gd", 4), ("adamw", 3), ("sam", 4)) for strategy in BOTH
+    }
+    assert rates(suite)["gd"] == found.studies[0].chosen["rule.lr"]
+    one_by_one = load_suite(path, [tmp_path / "tuned" / "x.yaml", other])
+    assert trials_of(one_by_one) == trials_of(suite)
+
+
+def test_an_arm_whose_values_come_from_trials_of_others_has_none(written, tmp_path):
+    """The second file was tuned on one strategy, and sets the values of both."""
+    path, _, _ = written
+    other = retuned(path, tmp_path, "optimizer=adamw", "strategy=uniform")
+    path.write_text(path.read_text() + "tuned: tuned/x.yaml\n")
+    found = trials_of(load_suite(path, other))
+    assert found == {("adamw", "uniform"): 3, **{(name, each): 4 for name in ("gd", "sam") for each in BOTH}}
+
+
+def test_the_last_of_several_files_counts_whoever_wrote_it(written, tmp_path):
+    path, found, file = written
+    hand = tmp_path / "hand.yaml"
+    hand.write_text("- {where: {optimizer: gd}, set: {optimizer: {rule: {lr: 7.0}}}}\n")
+    assert load_suite(path, [hand, file]).tuned == found
+    above = load_suite(path, [file, hand])
+    assert rates(above)["gd"] == 7.0
+    assert {name for name, _ in trials_of(above)} == {"adamw", "sam"}
+
+
+def test_a_study_that_chose_nothing_says_so_of_values_that_nobody_tuned(written, tmp_path):
+    path, found, _ = written
+    gd = found.studies[0]
+    nothing = gd.model_copy(update={"space": {}, "trials": [gd.trials[0].model_copy(update={"values": {}})], "best": 0})
+    write_tuned(found.model_copy(update={"studies": [nothing]}), tmp_path / "none.yaml")
+    assert load_suite(path, tmp_path / "none.yaml").tuned.studies == [nothing]
+    path.write_text(path.read_text() + "tuned: tuned/x.yaml\n")
+    assert load_suite(path, tmp_path / "none.yaml").tuned == found, "its values are still those of the first file"
+
+
+def test_trials_that_were_compared_otherwise_are_not_added_up(written, tmp_path):
+    path, _, _ = written
+    other = retuned(path, tmp_path, "optimizer=adamw", score="test_nll")
+    path.write_text(path.read_text() + "tuned: tuned/x.yaml\n")
+    with pytest.raises(UserError, match=r"x\.yaml: some arms keep its values, chosen with tuning\.score test_loss"):
+        load_suite(path, other)
+    all_of_them = retuned(path, tmp_path, score="test_nll")
+    assert load_suite(path, all_of_them).tuned.score == "test_nll", "none of the first file's values are left"
+
+
 def test_a_file_that_is_not_there_is_refused_at_its_line(written):
     path, _, _ = written
     path.write_text(path.read_text() + "tuned: tuned/y.yaml\n")
@@ -111,6 +182,10 @@ def test_a_file_that_is_not_there_is_refused_at_its_line(written):
         (lambda text: text.replace('"seconds"', '"second"', 1), "is not what tuning writes"),
         (lambda text: text.replace('"best": ', '"best": 9'), "has no trial 9"),
         (lambda text: text.replace('"rule.lr"', '"rule.eps"'), "the trials of other values"),
+        (
+            lambda text: re.sub(r'"score": [0-9.e-]+', '"score": NaN', text, count=1),
+            "is not what tuning writes (studies.",
+        ),
         (lambda text: "\xff", "is not what tuning writes"),
     ],
 )

@@ -9,10 +9,13 @@ import pytest
 from optbench.errors import UserError
 from optbench.optim.estimators import Plain, SharpnessAware
 from optbench.optim.rules import RULES
+from optbench.optim.rules.torch_optimizer import TorchOptimizer
 from optbench.optim.search import Choice, Range
 from optbench.optim.specs import PRESETS
 from optbench.suite import load_suite
 from optbench.tuning.edges import edges_of
+from optbench.tuning.engine import tune
+from optbench.tuning.overrides_file import overrides_of
 from optbench.tuning.record import Study, Trial
 from optbench.tuning.space import changes_of, paths_of, value_of, with_values
 from optbench.tuning.study import studies_of
@@ -247,6 +250,43 @@ def test_a_plug_in_that_declares_nonsense_is_told_so(plug_in, space, message):
     assert message in refused(plug_in(space))
 
 
+SPACE_OF_THREE = (
+    '{"lr": {"low": 1e-4, "high": 1e-1}, "beta": {"low": 0.1, "high": 0.9}, "depth": {"values": [1, 2, 3]}}'
+)
+
+
+def test_the_first_trial_states_what_the_class_takes_for_options_that_are_not_set(plug_in, cells_run, tmp_path):
+    path = plug_in(SPACE_OF_THREE, options="{beta: 0.4}")
+    found = tune(load_suite(path), tmp_path / "r", trials=2, tell=lambda line: None)
+    ((first, second),) = [study.trials for study in found.studies]
+    assert first.values == {"rule.lr": 0.02, "rule.options.beta": 0.4}
+    assert first.defaults == {"rule.options.depth": 3}
+    assert first.used == {**first.values, "rule.options.depth": 3}
+    assert not second.defaults and set(second.values) == set(first.used)
+    assert cells_run[0].spec.optimizer.rule.options == {"beta": 0.4}, "the cell is another one"
+    own = found.studies[0].model_copy(update={"best": 0})
+    assert edges_of(own) == {"rule.options.depth": "upper"}
+    (override,) = overrides_of(found.model_copy(update={"studies": [own]}))
+    assert override["set"] == {"optimizer": {"rule": {"lr": 0.02, "options": {"beta": 0.4}}}}
+
+
+def test_defaults_are_those_of_the_signature_else_those_that_the_class_states(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("two.py").write_text(
+        "import torch\n\n\nclass Open(torch.optim.Optimizer):\n"
+        "    def __init__(self, params, lr, pair=(0.9, 0.99), gamma=None, far=float('inf'), **more):\n"
+        "        stated = {'lr': lr, 'pair': 'other', 'gamma': gamma or 0.3, 'far': far, 'hidden': 2, **more}\n"
+        "        super().__init__(params, stated)\n\n\n"
+        "class Strict(Open):\n"
+        "    def __init__(self, params, lr, beta=0.5):\n"
+        "        if len(list(params)) < 5:\n            raise ValueError('five are needed')\n"
+    )
+    open_ = TorchOptimizer(target="two.py:Open", lr=0.1, options={"wide": 4})
+    assert open_.defaults() == {"pair": [0.9, 0.99], "gamma": 0.3, "hidden": 2}
+    assert TorchOptimizer(target="two.py:Strict", lr=0.1).defaults() == {"beta": 0.5}
+    assert "beta" not in TorchOptimizer(target="two.py:Strict", lr=0.1, options={"beta": 0.7}).defaults()
+
+
 def test_reading_a_suite_imports_no_plug_in(plug_in):
     path = plug_in('{"lr": {"low": 1e-4, "high": 1e-1}}')
     Path("mine.py").write_text("class Mine: pass\nraise SystemExit('was imported')\n")
@@ -262,16 +302,16 @@ def study(low, high, value, log=True):
 @pytest.mark.parametrize(
     ("value", "log", "expected"),
     [
-        (1e-3, True, "low"),
-        (1e-3 * 10**0.14, True, "low"),
+        (1e-3, True, "lower"),
+        (1e-3 * 10**0.14, True, "lower"),
         (1e-3 * 10**0.16, True, None),
         (10**-0.16, True, None),
-        (10**-0.14, True, "high"),
-        (5.0, True, "high"),
-        (1e-9, True, "low"),
-        (0.04, False, "low"),
+        (10**-0.14, True, "upper"),
+        (5.0, True, "upper"),
+        (1e-9, True, "lower"),
+        (0.04, False, "lower"),
         (0.06, False, None),
-        (0.96, False, "high"),
+        (0.96, False, "upper"),
     ],
 )
 def test_a_value_within_a_twentieth_of_the_end_of_its_range_lies_at_the_edge(value, log, expected):

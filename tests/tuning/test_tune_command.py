@@ -1,6 +1,7 @@
 """`optbench tune`, from a suite file to records, a file, and runs that use it."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -107,11 +108,34 @@ def test_the_table_says_what_changed_and_what_lies_at_an_edge(suite_file, folder
         "(edge)",
     ):
         assert text in rows[name]
-    assert f"{name}: rule.lr = {best.values['rule.lr']:g} is at the high end of what was searched: widen" in err
+    assert f"{name}: rule.lr = {best.values['rule.lr']:g} is at the upper end of what was searched: widen" in err
     gd = tuned.studies[0]
     lost = sum(trial.score is None for trial in gd.trials)
     assert lost > 0
     assert rows["linear-attention/icl-regression/gd"].split()[-4:-2] == ["12", str(lost)]
+
+
+def test_what_lies_over_the_suite_is_in_the_command_that_uses_the_file(
+    suite_file, folder, cells_run, monkeypatch, capsys
+):
+    """Runs without it would take other values beside those that were tuned."""
+    suite_file()
+    Path("my base.yaml").write_text("- {set: {optimizer: {max_norm: 3.0}}}\n")
+    words = ["--overrides", "my base.yaml", "--only", "optimizer=adamw"]
+    code, _, err = optbench(monkeypatch, capsys, "tune", "suite.yaml", "--trials", "2", *words, "--results", "r")
+    assert code == 0
+    assert "my base.yaml is put over the suite for the trials, and not written with them: runs take both" in err
+    last = err.splitlines()[-1]
+    over = "--overrides 'my base.yaml' --overrides results/tuned/suite.yaml"
+    assert last == f"optbench run suite.yaml {over} --only optimizer=adamw --results r"
+    files = [word for place, word in enumerate(shlex.split(last)) if shlex.split(last)[place - 1] == "--overrides"]
+    suite = narrowed(load_suite("suite.yaml", files), ["optimizer=adamw"])
+    (study,) = suite.tuned.studies
+    for arm in suite.arms:
+        assert arm.optimizer_spec.max_norm == 3.0
+        assert arm.optimizer_spec.rule.lr == study.chosen["rule.lr"]
+    comment = "# optbench tune suite.yaml --overrides 'my base.yaml' --only optimizer=adamw --trials 2\n"
+    assert comment in Path("results/tuned/suite.yaml").read_text()
 
 
 def test_an_interrupted_command_continues(suite_file, folder, cells_run, monkeypatch, capsys):

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 from reports.conftest import Bench
 
+from optbench.added import Added
 from optbench.reports.leaderboard import report_of
+from optbench.reports.stats import half_width
 from optbench.store import Store
 from optbench.verification.recount import Recount
 from optbench.verification.tables import differences
@@ -61,3 +63,60 @@ def test_a_changed_mean_is_named(counted):
     report.standings[0].mean.iloc[0, 0] *= 1 + 1e-8
     (where, text), *more = alarms(report, recount)
     assert "all models, mean" in where and "but the records give" in text and not more
+
+
+@pytest.fixture
+def looked_at(tmp_path):
+    """A suite with a contrast, 3 seeds of its own and some that were added to the arms of one model; `learned` is what
+    a panel found, `passes` counts, and at one model all seeds of an optimizer have the same score."""
+    bench = Bench(Store(tmp_path / "runs"))
+    suite = bench.suite(
+        ("adamw", "muon"),
+        models=("m", "k"),
+        seeds=3,
+        contrasts=[bench.contrast("muon", "adamw"), bench.contrast("muon", "adamw", metric="passes")],
+    )
+    suite.added = Added(0.02, {arm.name: range(3, 9) for arm in suite.arms if arm.model == "m"})
+    for place, cell in enumerate(suite.cells()):
+        same = (cell.arm.model, cell.arm.optimizer) == ("k", "adamw")
+        found = {"learned": (place * 3 % 13) / 13, "passes": 10.0 * (1 + (cell.arm.optimizer == "muon"))}
+        bench.write(cell, 0.1 if same else (place * 7 % 11) / 11, result=found)
+    paths = {cell.key: bench.store.folder(cell.key) / "record.json" for cell in suite.cells()}
+    records = {key: json.loads(path.read_text()) for key, path in paths.items()}
+    return report_of(suite, bench.store), Recount(suite, records, {}, lambda key: None)
+
+
+def test_a_report_of_a_suite_with_added_seeds_raises_no_alarm(looked_at):
+    report, _ = looked_at
+    assert len(report.panels) == 1 and report.standings[0].n.to_numpy().max() == 9
+    # Three equal scores: their deviation is what rounding leaves.
+    assert report.standings[0].half_width["k"]["adamw", "uniform"] == 0
+    assert alarms(*looked_at) == []
+
+
+def test_half_widths_of_one_look_are_named_where_seeds_were_added(looked_at):
+    report, recount = looked_at
+    widths = report.standings[0].half_width
+    row, name = ("muon", "uniform"), "m"
+    sd = report.standings[0].by_seed[name].loc[row].std()
+    widths.loc[[row], name] = float(half_width(sd, 9))
+    (where, _), *more = alarms(report, recount)
+    assert "muon uniform, m, half-width" in where and not more
+    report.arms.loc[0, "accuracy_half_width"] *= 1.0001
+    report.panels[0].half_width.iloc[0, 0] = 0.1
+    assert len(alarms(report, recount)) == 3
+
+
+def test_students_intervals_in_all_tables_are_named_where_seeds_were_added(looked_at, tmp_path):
+    _, recount = looked_at
+    suite = recount.suite
+    # The same records as if nobody had looked: all seeds declared, where all arms have them.
+    assert suite.added is not None
+    one_model = replace(suite, arms=[arm for arm in suite.arms if arm.model == "m"], contrasts=[])
+    fixed = replace(one_model, seeds=list(range(9)), added=None)
+    store = Store(tmp_path / "runs")
+    of = Recount(one_model, recount.records, {}, lambda key: None)
+    assert [text for _, text, _ in differences(report_of(one_model, store), of)] == [""]
+    named = [where for where, text, _ in differences(report_of(fixed, store), of) if text]
+    assert all(where.endswith("half-width") for where in named)
+    assert {where.split()[0] for where in named} == {"arm", "table", "panel"}

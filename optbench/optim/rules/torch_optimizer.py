@@ -7,8 +7,9 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -104,6 +105,24 @@ class TorchOptimizer(Spec):
             raise UserError(f"{self.target}: search_space is not plain data: {error}") from error
         return {name if name == "lr" else f"options.{name}": dimension for name, dimension in declared.items()}
 
+    def defaults(self) -> dict[str, Any]:
+        """The values that its class takes for options that are not set: those of its signature, else those that it
+        states once built; as far as they are plain data and finite. Imports the class, and builds it for a small
+        matrix; of one that wants more of its parameters the signature alone is known."""
+        import torch
+
+        kind = self._optimizer_class()
+        stated: dict[str, Any] = {}
+        with suppress(TypeError, ValueError, RuntimeError, AssertionError):
+            stated |= kind([torch.zeros(2, 2, requires_grad=True)], lr=self.lr, **self.options).defaults
+        signature = {name: own.default for name, own in inspect.signature(kind).parameters.items()}
+        found = stated | {name: value for name, value in signature.items() if _is_plain(value)}
+        return {
+            name: list(own) if isinstance(own, tuple) else own
+            for name, own in found.items()
+            if name not in ("lr", *self.options) and _is_plain(own)
+        }
+
     def _optimizer_class(self) -> Callable[..., torch.optim.Optimizer]:
         import torch
 
@@ -118,6 +137,13 @@ class TorchOptimizer(Spec):
             ]
             raise UserError(f"{where} has no torch optimizer {name!r}; {suggestion(name, classes)}")
         return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the value is a word, a truth value, a finite number, or a list of such."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | bool) or (isinstance(value, int | float) and math.isfinite(value))
 
 
 class _Averaging:
