@@ -39,8 +39,8 @@ training: {{batch_size: 64, schedule: {{kind: cosine, warmup: 0.05}}, precision:
 seeds: {seeds}
 execution: {{workers: 2, threads: 1}}
 overrides:
-  - {{where: {{optimizer: adamw}}, set: {{optimizer: {{rule: {{lr: 0.004}}}}}}}}
-  - {{where: {{optimizer: muon}}, set: {{optimizer: {{rule: {{lr: 0.01, adamw_lr: 0.012}}}}}}}}
+  - {{where: {{optimizer: adamw}}, set: {{optimizer: {{rule: {{lr: {adamw}}}}}}}}}
+  - {{where: {{optimizer: muon}}, set: {{optimizer: {{rule: {muon}}}}}}}
   - {{where: {{optimizer: sam}}, set: {{optimizer: {{rule: {{lr: 0.004}}, estimator: {{rho: 0.02}}}}}}}}
 contrasts:
 """
@@ -56,8 +56,11 @@ def suite_of(
     contrasts: Sequence[tuple[str, str, str]] = (("muon", "adamw", "accuracy"), ("muon", "sam", "accuracy")),
     panels: str = "",
 ) -> Suite:
-    """The suite of the reference records, as far as this challenge goes."""
-    text = HEAD.format(models=models, seeds=list(seeds))
+    """The suite of the reference records, as far as this challenge goes: of `quick_seeds`, or with panels of `quick`."""
+    values = {"adamw": 0.005497, "muon": "{lr: 0.01489, adamw_lr: 0.01723}"}
+    if not panels:
+        values = {"adamw": 0.004, "muon": "{lr: 0.01, adamw_lr: 0.012}"}
+    text = HEAD.format(models=models, seeds=list(seeds), **values)
     text += "".join(
         CONTRAST.format(of=of, minus=minus, metric=metric, more="" if metric == "accuracy" else f" in {metric}")
         for of, minus, metric in contrasts
