@@ -56,7 +56,7 @@ def suite_of(
     contrasts: Sequence[tuple[str, str, str]] = (("muon", "adamw", "accuracy"), ("muon", "sam", "accuracy")),
     panels: str = "",
 ) -> Suite:
-    """The suite of the reference records, as far as this challenge goes: of `quick_seeds`, or with panels of `quick`."""
+    """The suite of the reference records, as far as it goes: of `quick_seeds`, or with panels of `quick`."""
     values = {"adamw": 0.005497, "muon": "{lr: 0.01489, adamw_lr: 0.01723}"}
     if not panels:
         values = {"adamw": 0.004, "muon": "{lr: 0.01, adamw_lr: 0.012}"}

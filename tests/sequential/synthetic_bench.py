@@ -56,6 +56,10 @@ class Suite:
     path: Path = Path("toy.yaml")
     tuning: object = field(default_factory=lambda: SimpleNamespace(seeds=[1000]))
 
+    @property
+    def family(self):
+        return len(self.contrasts)
+
     def panels_of_added(self):
         return []
 
