@@ -294,13 +294,13 @@ def _contrasts(
     found: dict[str, Contrast] = {}
     for index, given in enumerate(fields.contrasts):
         node = root.value["contrasts"].value[index]
-        contrast = _contrast(given)
+        contrast = _contrast(given, fields.ranked_by)
         for side in ("of", "minus"):
             for axis, word in node.value[side].value.items():
                 if word.value not in names[axis]:
                     hint = suggestion(word.value, names[axis])
                     problems.add(word.place, f": no {axis} of this suite is named {word.value!r}; {hint}")
-        if given.metric.partition("/")[0] not in COLUMNS:
+        if given.metric and given.metric.partition("/")[0] not in COLUMNS:
             problems.add(node.value["metric"].place, f"is {given.metric!r}; {suggestion(given.metric, COLUMNS)}")
         if contrast.name in found:
             problems.add(node.place, f": there is a contrast named {contrast.name!r} already")
@@ -308,10 +308,10 @@ def _contrasts(
     return list(found.values())
 
 
-def _contrast(given: ContrastFields) -> Contrast:
+def _contrast(given: ContrastFields, ranked_by: str) -> Contrast:
     of, minus = _names(given.of), _names(given.minus)
     name = given.name or f"{' '.join(of.values())} minus {' '.join(minus.values())}"
-    return Contrast(name, of, minus, given.metric)
+    return Contrast(name, of, minus, given.metric or ranked_by)
 
 
 def _names(side: Side) -> dict[str, str]:

@@ -42,12 +42,13 @@ class Side(Spec):
 
 
 class ContrastFields(Spec):
-    """A declared difference, pooled over every axis that it does not name. Without a name it is called by its sides."""
+    """A declared difference in `metric` (the suite's `ranked_by` unless named), pooled over every axis that it does not
+    name. Without a name it is called by its sides."""
 
     name: str = ""
     of: Side
     minus: Side
-    metric: str = "accuracy"
+    metric: str = ""
 
     @model_validator(mode="after")
     def _same_axes(self) -> ContrastFields:

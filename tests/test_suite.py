@@ -273,3 +273,15 @@ def test_every_suite_of_the_repository_loads_and_asks_a_question(path: Path) -> 
     suite = load_suite(path)
     assert suite.arms
     assert suite.question.endswith("?")
+
+
+def test_a_contrast_is_in_the_column_that_tables_are_ordered_by_unless_it_names_one(tmp_path) -> None:
+    text = (SUITES / "smoke.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        text.partition("contrasts:")[0]
+        + "ranked_by: test_nll\ncontrasts:\n  - {of: {optimizer: muon}, minus: {optimizer: adamw}}\n"
+    )
+    assert [each.metric for each in load_suite(path).contrasts] == ["test_nll"]
+    path.write_text(path.read_text().replace("{of:", "{metric: accuracy, of:"))
+    assert [each.metric for each in load_suite(path).contrasts] == ["accuracy"]

@@ -26,7 +26,7 @@ SCHEMA = 1
 class Progress:
     """`of` identifies what is compared with what; `versions` has an entry for every challenge in this folder, this one
     last, and `margins` those that were stated, the last one last. `trials` is 0 until their number is fixed, `tuned`
-    says that all of them were run."""
+    says that all of them were run. `plan` is what was said of the budget beforehand, in sentences."""
 
     of: str
     versions: tuple[str, ...]
@@ -34,6 +34,7 @@ class Progress:
     tuned: bool = False
     spent: Mapping[str, float] | None = None
     margins: tuple[float, ...] = ()
+    plan: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> Mapping[str, float]:
@@ -71,6 +72,7 @@ class Progress:
             "tuned": self.tuned,
             "spent": dict(self.seconds),
             "margins": list(self.margins),
+            "plan": list(self.plan),
         }
         text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         write_whole(folder / FILE, lambda path: _write(path, text))
@@ -91,6 +93,7 @@ def progress_in(folder: Path, of: str) -> Progress:
             content["tuned"] is True,
             {str(name): float(seconds) for name, seconds in content["spent"].items()},
             tuple(map(float, content.get("margins", ()))),
+            tuple(map(str, content.get("plan", ()))),
         )
         if content["schema"] != SCHEMA:
             raise ValueError(f"schema {content['schema']}")

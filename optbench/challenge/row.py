@@ -47,7 +47,7 @@ def latex_row(content: Content) -> str:
         [
             r"% needs \usepackage{booktabs}; one row, to stand between \midrule and \bottomrule",
             f"% {' & '.join(map(latex, head))}",
-            *(f"% {latex(judged.sentence)}" for judged in content.contrasts),
+            *(f"% {latex(said)}" for said in (*(each.sentence for each in content.contrasts), *content.limits)),
             rf"{' & '.join(map(latex, cells))} \\",
             "",
         ]

@@ -24,6 +24,7 @@ from optbench.commands.tables import duration
 from optbench.errors import UserError
 from optbench.executors.events import failure
 from optbench.store import Store
+from optbench.tuning.edges import edges_of
 from optbench.tuning.engine import Unfinished
 
 if TYPE_CHECKING:
@@ -97,7 +98,10 @@ class _Training:
     def run(self) -> Finished:
         challenge, allowance = self.folder.challenge, self.allowance
         suite = self.folder.write_suite()
-        allowance.tell(self.division.sentence(allowance.budget, len(suite.arms)))
+        planned = self.division.sentence(allowance.budget, len(suite.arms))
+        allowance.tell(planned)
+        if planned not in self.folder.progress.plan and not self.folder.is_tuned:
+            self.folder.save(plan=(*self.folder.progress.plan, planned))
         if not self.folder.is_tuned:
             with allowance.stage("tuning", f"the same number of trials for each of {len(suite.arms)} arms"):
                 self._tune(suite)
@@ -113,8 +117,10 @@ class _Training:
             return Finished("failed", self.findings, spent=allowance.spent, failed=failed)
         self._check_any(resolved)
         closing = Closing(self.folder, self.tools, allowance, self.findings, self.prices, resolved)
-        closing.plan = [self.division.sentence(allowance.budget, len(suite.arms)), *resolved.foresight]
-        closing.limits = [*resolved.sentences[len(resolved.foresight) :], *challenge.said, *self._limits()]
+        # What was said before the first trial, also where a later call of the same command writes the page.
+        closing.plan = [*self.folder.progress.plan, *resolved.foresight]
+        left = resolved.sentences[len(resolved.foresight) :] if resolved.ended != "resolved" else []
+        closing.limits = [*left, *self._edges(suite), *challenge.said, *self._limits()]
         return closing.run(panel_seeds=self.division.panel_seeds)
 
     def _tune(self, suite: Suite) -> None:
@@ -172,6 +178,17 @@ class _Training:
                 f"--budget {spelled(request.budget)}: is spent, and no seed was run yet; the trials are kept, and the "
                 f"same command with --budget {spelled(60.0 * math.ceil(least / 54.0))} goes on"
             )
+
+    def _edges(self, suite: Suite) -> list[str]:
+        """Which best values lie at the edge of what was tried, in a sentence."""
+        studies = [] if suite.tuned is None else suite.tuned.studies
+        found = [f"{path} of {study.optimizer} ({end})" for study in studies for path, end in edges_of(study).items()]
+        if not found:
+            return []
+        return [
+            f"At the edge of the range that was tried: {', '.join(found)}. A wider range may do better and change the "
+            "verdict: widen `search_space` beside the code, or `tuning.spaces` in the suite, and repeat it."
+        ]
 
     def _limits(self) -> list[str]:
         found = []

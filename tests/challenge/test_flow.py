@@ -163,6 +163,7 @@ def test_the_same_command_again_shows_the_same_and_trains_nothing(world, request
         (each.name, each.estimate, each.n) for each in first.contrasts
     ]
     assert "profile" not in world.calls
+    assert world.contents[1].plan == world.contents[0].plan
     assert world.contents[1].profiles[0].rows[0].ratio == world.contents[0].profiles[0].rows[0].ratio == 1.5
 
 

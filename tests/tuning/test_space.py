@@ -242,6 +242,7 @@ def test_a_suite_has_the_last_word_on_a_plug_in_and_options_are_whole_where_they
         ('{"lr": {"low": 1, "hihg": 2}}', "search_space.lr.hihg is unknown; did you mean high?"),
         ('{"lr": (1, 2)}', "search_space.lr must be a mapping"),
         ("3", "search_space must be a mapping, not 3"),
+        ('{"rl": {"low": 1, "high": 2}}', "search_space: the class has no argument 'rl'; allowed: beta, depth, lr"),
         ('{"lr": {"low": -1, "high": 2, "log": False}}', "rule.lr must be greater than 0, not -1"),
         ('{"lr": {"low": object(), "high": 2}}', "search_space is not plain data"),
     ],

@@ -93,7 +93,8 @@ class TorchOptimizer(Spec):
     def search_space(self) -> Space:
         """What the class declares as `search_space`, by the fields of this spec: `lr`, `options.beta`; empty where it
         declares nothing. Imports the class. Raises UserError for a declaration that is none."""
-        found = getattr(self._optimizer_class(), "search_space", None)
+        kind = self._optimizer_class()
+        found = getattr(kind, "search_space", None)
         if found is None:
             return {}
         try:
@@ -103,6 +104,12 @@ class TorchOptimizer(Spec):
             raise UserError("\n".join(lines)) from error
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.target}: search_space is not plain data: {error}") from error
+        known = inspect.signature(kind).parameters
+        takes_any = any(own.kind is inspect.Parameter.VAR_KEYWORD for own in known.values())
+        for name in declared:
+            if name not in known and not takes_any:
+                allowed = suggestion(name, set(known) - {"params"})
+                raise UserError(f"{self.target}: search_space: the class has no argument {name!r}; {allowed}")
         return {name if name == "lr" else f"options.{name}": dimension for name, dimension in declared.items()}
 
     def defaults(self) -> dict[str, Any]:
