@@ -81,6 +81,9 @@ def stored(notebook: Any) -> Any:
     for place, cell in enumerate(kept.cells):
         cell.id = f"cell-{place}"
         cell.metadata = {}
+        if "outputs" in cell:
+            # Warnings of fonts and the like are of the machine.
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         for output in cell.get("outputs", []):
             if "metadata" in output:
                 output.metadata = {}

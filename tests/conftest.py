@@ -12,6 +12,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # As the command line sets it.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from browsing import browser as browser
+from browsing import visit as visit
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 from challenge_page.contents import content_of
-from page.conftest import browser as browser
-from page.conftest import visit as visit
 
 from optbench.challenge.content import Content
 from optbench.challenge.page import write_page

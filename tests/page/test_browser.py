@@ -6,7 +6,8 @@ import re
 import time
 
 import pytest
-from page.conftest import PANEL, PATIENCE, amend, fill, looked, page_of
+from browsing import PATIENCE
+from page.conftest import PANEL, amend, fill, looked, page_of
 from reports.conftest import Bench
 
 from optbench.store import Store

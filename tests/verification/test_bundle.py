@@ -171,7 +171,8 @@ def test_what_cannot_be_exported(desk, bundle, tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["../evil.json", "/etc/x", "records/../../x", "records/ab/abcdef0123456789/../../x", "records\\x", "evil.py",
-     "records/ab/abcdef0123456789/.hidden", "records/ab/cdef0123456789ab/record.json", "suites/a/b.yaml"],
+     "records/ab/abcdef0123456789/.hidden", "records/ab/cdef0123456789ab/record.json",
+     "suites/../b.yaml", "suites/.a/b.yaml", "suites/a//b.yaml", "suites/a/b.py", "sources/../x.py", "sources/x.sh"],
 )  # fmt: skip
 def test_foreign_names_are_refused(bundle, tmp_path, name):
     harmful = rewritten(bundle, tmp_path / "x.zip", lambda files: files.update({name: b"x"}))
