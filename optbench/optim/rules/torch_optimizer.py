@@ -19,9 +19,7 @@ from optbench.errors import UserError, suggestion
 from optbench.optim.base import Parameter, Rule
 from optbench.optim.rules.foreign_flops import COUNTED
 from optbench.optim.search import Dimension, Space
-from optbench.problems import check
 from optbench.spec import Spec, content_hash
-from optbench.yamlfile import Place, Refused, placed
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +91,9 @@ class TorchOptimizer(Spec):
     def search_space(self) -> Space:
         """What the class declares as `search_space`, by the fields of this spec: `lr`, `options.beta`; empty where it
         declares nothing. Imports the class. Raises UserError for a declaration that is none."""
+        from optbench.problems import check
+        from optbench.yamlfile import Place, Refused, placed
+
         kind = self._optimizer_class()
         found = getattr(kind, "search_space", None)
         if found is None:
