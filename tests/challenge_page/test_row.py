@@ -33,7 +33,7 @@ def test_a_column_has_its_name_in_the_comment_and_its_number_in_the_row(content)
         "memory",
         "trials",
     ]
-    assert verdicts == [judged.sentence for judged in content.contrasts]
+    assert verdicts == [*(judged.sentence for judged in content.contrasts), *content.limits]
     accuracy = [
         content.store.record(c.key).result["accuracy"] for c in content.suite.cells() if c.arm.optimizer == "muon"
     ]
@@ -51,7 +51,7 @@ def test_names_are_escaped_and_stay_in_their_line(content):
     comments, _ = lines(replace(content, name=evil, contrasts=[judged]))
     text = latex_row(replace(content, name=evil, contrasts=[judged]))
     assert text.splitlines()[-1].startswith(r"a\_b \& 50\% \textbackslash{}input\{x\} \$1 & - & ")
-    assert len(comments) == 3
+    assert len(comments) == 3 + len(content.limits)
     assert not re.search(r"(?<!\\)%", "\n".join(comments)) and r"\input" not in text.replace(
         r"\textbackslash{}input", ""
     )
