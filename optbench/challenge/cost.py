@@ -80,32 +80,14 @@ def rounds_and_steps(seconds: float, step: float, optimizers: int) -> tuple[int,
 
 
 def _measured(shape: Shape, specs: dict[str, OptimizerSpec], settings: dict[str, Any], tell: Tell) -> Profile:
-    from optbench.profiling.devices import chosen_device, device_name, usable_memory, versions
+    from optbench.profiling.devices import chosen_device, conditions_of, usable_memory
     from optbench.profiling.profiler import profiled, threads_set
 
     device = chosen_device("auto")
     chosen = Settings(device=device, **settings)
     threads, usable = threads_set(chosen.threads), usable_memory(device)
     rows = profiled(shape, specs, chosen, usable, tell)
-    conditions = {
-        "device": device,
-        "device_name": device_name(device),
-        "usable_bytes": usable,
-        "precision": chosen.precision,
-        "threads": threads,
-        "tokens": chosen.tokens,
-        "batch": chosen.batch,
-        "length": chosen.length,
-        "supervised": chosen.supervised,
-        "positions": chosen.positions,
-        "steps": chosen.steps,
-        "rounds": chosen.rounds,
-        "layers": chosen.layers,
-        "step_limit": chosen.step_limit,
-        "seed": chosen.seed,
-        "optimizers": {name: spec.dump() for name, spec in specs.items()},
-        "versions": versions(),
-    }
+    conditions = conditions_of(chosen, specs, threads=threads, usable=usable)
     return Profile(conditions, rows)
 
 

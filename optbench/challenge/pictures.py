@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from optbench.charts.curve_data import Curve, Curves, Place, curves_of
+from optbench.charts.curves import fit_losses
 from optbench.charts.left_out import LeftOut
 from optbench.charts.palette import color_of, marker_of, size_of
 from optbench.charts.style import (
@@ -151,7 +152,8 @@ def draw_runs(runs: Runs, standings: Standings) -> Figure:
         axes[0][across].set_title(fitted(f"{model}, {strategy}" if several else model, 0.9 * width))
     for row in axes:
         row[0].set_ylabel("training loss")
-    _fit(axes[0][0], runs)
+    drawn = (runs.mean, *runs.single)
+    fit_losses(axes[0][0], [curve.loss for curves in drawn for curve in curves.by_arm.values()])
     return figure
 
 
@@ -182,20 +184,6 @@ def _thick(ax: Axes, curve: Curve, optimizer: str, rate: float | None) -> None:
         markeredgecolor="white",
         zorder=3,
     )
-
-
-def _fit(ax: Axes, runs: Runs) -> None:
-    """Limits of the loss, logarithmic where it spans a factor of five; a run that explodes flattens none."""
-    losses = [curve.loss for curves in (runs.mean, *runs.single) for curve in curves.by_arm.values()]
-    start = max(float(loss[0]) for loss in losses)
-    low, high = min(float(loss.min()) for loss in losses), min(max(float(loss.max()) for loss in losses), 2 * start)
-    if low > 0 and high / low > 5:
-        ax.set_yscale("log")
-        ax.set_ylim(low / 1.15, high * 1.15)
-    else:
-        pad = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-        ax.set_ylim(low - pad, high + pad)
-    plain_ticks(ax.yaxis)
 
 
 def _notes_of(runs: Runs) -> list[str]:

@@ -21,6 +21,7 @@ from optbench.challenge.progress import Progress, progress_in
 from optbench.challenge.reading import Challenge
 from optbench.challenge.tools import Tools
 from optbench.commands.tables import duration
+from optbench.conformance.finding import is_fit
 from optbench.errors import UserError
 from optbench.executors.events import failure
 from optbench.store import Store
@@ -52,7 +53,7 @@ def run(
         tell(line)
     with allowance.stage("conformance", f"examining {challenge.entrant.name}"):
         findings = tools.examine(challenge.spec)
-    if any(each.required and not each.passed for each in findings):
+    if not is_fit(findings):
         return Finished("not conforming", findings, spent=allowance.spent)
     with allowance.stage("plan", "estimating times"):
         prices = tools.prices(

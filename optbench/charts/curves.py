@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from optbench.charts.curve_data import Curve, Curves
 from optbench.charts.palette import color_of, marker_of, size_of
 from optbench.charts.style import INK, Frame, facets, label, optimizer_entries, plain_ticks, plural, seeds_in_words
 from optbench.reports.grid import place_of
+from optbench.reports.stats import Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +32,7 @@ def draw(data: Curves, table: Standings, against: Against) -> Figure:
         [optimizer_entries(optimizers, lines=True), _ends(data)],
     )
     figure, axes = facets(models, strategies, frame)
-    _scale(axes[0][0], data)
+    fit_losses(axes[0][0], [curve.loss for curve in data.by_arm.values()])
     for row, strategy in zip(axes, strategies, strict=True):
         for ax, model in zip(row, models, strict=True):
             for place, optimizer in enumerate(optimizers):
@@ -76,9 +78,9 @@ def _line(ax: Axes, curve: Curve, optimizer: str, against: Against, phase: float
         ax.plot(at[-1:], [end], linestyle="none", marker="x", color=INK, markeredgewidth=1.6, clip_on=False, zorder=5)
 
 
-def _scale(ax: Axes, data: Curves) -> None:
-    """Logarithmic where the losses span a factor of five; a run that explodes does not flatten the others."""
-    losses = [curve.loss for curve in data.by_arm.values()]
+def fit_losses(ax: Axes, losses: Sequence[Array]) -> None:
+    """Limits of the loss axis, logarithmic where the losses span a factor of five; a run that explodes does not flatten
+    the others. `losses` are the curves that are drawn."""
     start = max(float(loss[0]) for loss in losses)
     low, high = min(float(loss.min()) for loss in losses), min(max(float(loss.max()) for loss in losses), 2 * start)
     if low > 0 and high / low > 5:

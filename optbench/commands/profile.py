@@ -32,7 +32,7 @@ def profile(
     batch, length = batch_and_length(tokens, batch, length, shapes)
     check_fractions(specs, batch)
 
-    from optbench.profiling.devices import chosen_device, device_name, usable_memory, versions
+    from optbench.profiling.devices import chosen_device, conditions_of, usable_memory
 
     device = chosen_device(settings.pop("device"))
     chosen = Settings(batch=batch, length=length, device=device, **settings)
@@ -41,25 +41,7 @@ def profile(
 
     threads = threads_set(chosen.threads)
     usable = usable_memory(device)
-    conditions = {
-        "device": device,
-        "device_name": device_name(device),
-        "usable_bytes": usable,
-        "precision": chosen.precision,
-        "threads": threads,
-        "tokens": chosen.tokens,
-        "batch": batch,
-        "length": length,
-        "supervised": chosen.supervised,
-        "positions": chosen.positions,
-        "steps": chosen.steps,
-        "rounds": chosen.rounds,
-        "layers": chosen.layers,
-        "step_limit": chosen.step_limit,
-        "seed": chosen.seed,
-        "optimizers": {name: spec.dump() for name, spec in specs.items()},
-        "versions": versions(),
-    }
+    conditions = conditions_of(chosen, specs, threads=threads, usable=usable)
     tell = _Teller()
     rows = [row for shape in shapes for row in profiled(shape, specs, chosen, usable, tell)]
     return Profile(conditions, rows)

@@ -84,11 +84,6 @@ def examine(spec: OptimizerSpec) -> list[Finding]:
         return [*admitted, *(_finding(check, subject) for check in CHECKS)]
 
 
-def is_fit(findings: list[Finding]) -> bool:
-    """Whether all that is required was passed."""
-    return all(finding.passed for finding in findings if finding.required)
-
-
 def _check_usable(spec: OptimizerSpec) -> None:
     """Raises UserError where not even a single matrix can be given to it: the spec is wrong, whatever the model."""
     alone = [Parameter("matrix", nn.Parameter(torch.ones(3, 3)), "hidden")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -14,3 +15,8 @@ class Finding:
     required: bool
     passed: bool
     detail: str
+
+
+def is_fit(findings: Iterable[Finding]) -> bool:
+    """Whether everything that is required of whatever is compared was passed."""
+    return all(finding.passed or not finding.required for finding in findings)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from optbench.conformance.finding import Finding
+from optbench.conformance.finding import Finding, is_fit
 from optbench.reports.escape import plain
 
 MARKS = {(True, True): "passed", (True, False): "passed", (False, True): "FAILED", (False, False): "noted"}
@@ -21,7 +21,7 @@ LEAST = 24
 def content_of(found: Mapping[str, Sequence[Finding]]) -> dict[str, Any]:
     """Everything as JSON data, by optimizer."""
     return {
-        name: {"fit": _is_fit(findings), "findings": [asdict(finding) for finding in findings]}
+        name: {"fit": is_fit(findings), "findings": [asdict(finding) for finding in findings]}
         for name, findings in found.items()
     }
 
@@ -65,7 +65,3 @@ def _verdict(findings: Sequence[Finding]) -> str:
         else f"fit to be compared, {len(required)} required passed"
     )
     return f"{verdict}; {noted} worth knowing" if noted else verdict
-
-
-def _is_fit(findings: Sequence[Finding]) -> bool:
-    return all(finding.passed for finding in findings if finding.required)

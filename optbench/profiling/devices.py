@@ -8,10 +8,16 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from optbench.errors import UserError
+
+if TYPE_CHECKING:
+    from optbench.optim.specs import OptimizerSpec
+    from optbench.profiling.settings import Settings
 
 PEAK_FLOPS: dict[str, dict[str, float]] = {
     r"NVIDIA H100 80GB HBM3|NVIDIA H200": {"bf16": 989e12, "tf32": 494.7e12, "float32": 67e12},
@@ -124,3 +130,28 @@ def _free_on_windows() -> int | None:
     status = Status(length=ctypes.sizeof(Status))
     kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - exists on Windows alone
     return int(status.free) if kernel.GlobalMemoryStatusEx(ctypes.byref(status)) else None
+
+
+def conditions_of(
+    chosen: Settings, specs: Mapping[str, OptimizerSpec], *, threads: int, usable: int | None
+) -> dict[str, Any]:
+    """What a profile says of how it was measured."""
+    return {
+        "device": chosen.device,
+        "device_name": device_name(chosen.device),
+        "usable_bytes": usable,
+        "precision": chosen.precision,
+        "threads": threads,
+        "tokens": chosen.tokens,
+        "batch": chosen.batch,
+        "length": chosen.length,
+        "supervised": chosen.supervised,
+        "positions": chosen.positions,
+        "steps": chosen.steps,
+        "rounds": chosen.rounds,
+        "layers": chosen.layers,
+        "step_limit": chosen.step_limit,
+        "seed": chosen.seed,
+        "optimizers": {name: spec.dump() for name, spec in specs.items()},
+        "versions": versions(),
+    }

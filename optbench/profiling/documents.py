@@ -69,3 +69,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_whole` of a text, which is on the disk before it has its name."""
+
+    def fill(beside: Path) -> None:
+        with beside.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    write_whole(path, fill)

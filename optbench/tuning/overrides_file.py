@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from optbench.errors import UserError
+from optbench.profiling.documents import write_text
 from optbench.tuning.record import Study, Tuned
 from optbench.tuning.space import changes_of
 from optbench.yamlfile import Node
@@ -38,8 +38,8 @@ def write_tuned(tuned: Tuned, target: Path, command: str = "") -> None:
     """
     check_target(target)
     trials = json.dumps(tuned.dump(), indent=1, allow_nan=False) + "\n"
-    _write(trials_beside(target), trials)
-    _write(target, text_of(tuned, command))
+    write_text(trials_beside(target), trials)
+    write_text(target, text_of(tuned, command))
 
 
 def check_target(target: Path) -> None:
@@ -124,24 +124,3 @@ def _extreme(tuned: Tuned) -> str:
 
 def _pooled(study: Study) -> str:
     return f", the mean over {len(study.arms)} arms" if len(study.arms) > 1 else ""
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes beside the place, flushes, and moves it there."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-        beside = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            mask = os.umask(0)
-            os.umask(mask)
-            beside.chmod(0o666 & ~mask)
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -12,7 +12,8 @@ from optbench.conformance import subject as subjects
 from optbench.conformance import surroundings
 from optbench.conformance.boundary import Raised, foreign
 from optbench.conformance.costs import _Noting
-from optbench.conformance.examination import CHECKS, is_fit
+from optbench.conformance.examination import CHECKS
+from optbench.conformance.finding import is_fit
 from optbench.conformance.problem import Network, oracle, quadratic, trainable
 from optbench.conformance.rates import named_rates, with_rates
 from optbench.conformance.subject import Subject, apart, differing, same_bits
