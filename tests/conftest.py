@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -14,6 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from browsing import browser as browser
 from browsing import visit as visit
+
+# What the tests say depends on the code alone. Fresh examples: `pytest --hypothesis-profile default`.
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")

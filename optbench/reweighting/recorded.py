@@ -10,11 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from optbench.errors import UserError, suggestion
-from optbench.strategies.clusters import LaterLearned
+from optbench.strategies.clusters import LARGEST, LaterLearned
 
 Trajectory = Literal["raw", "ratio"]
-LARGEST = 1e100
-"""Losses above it have no squares in float64, and are none."""
 
 
 def later_learned(

@@ -12,6 +12,9 @@ from optbench.rng import stream
 from optbench.spec import Spec
 
 ITERATIONS = 20
+LARGEST = 1e100
+"""Values above it have no squares in float64: every distance to them is infinite, and compiled k-means then reads
+labels that were never written."""
 
 
 class LaterLearned(Spec):
@@ -55,9 +58,9 @@ class LaterLearned(Spec):
     def _values(self, losses: np.ndarray) -> np.ndarray:
         if self.trajectory == "raw":
             return losses
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ratios = losses[:, 1:] / losses[:, :-1]
-        return np.where(np.isfinite(ratios), ratios, 1.0)
+        return np.where(np.abs(ratios) <= LARGEST, ratios, 1.0)
 
     def _groups(self, sources: Sequence[str]) -> list[tuple[str, np.ndarray]]:
         if self.scope == "all":

@@ -85,6 +85,14 @@ def test_what_means_nothing_is_refused(given: object, options: dict[str, object]
     assert issubclass(optbench.UserError, ValueError)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_ratios_without_a_square_tell_nothing(seed: int) -> None:
+    """Such as 1e190: a distance to it is infinite, and k-means left labels unwritten, or ended the process."""
+    values = np.array([[1e-100, 1e90, 1.0], [1e-100, -1e95, 3.0], [1.0, 2.0, 3.0]] * 3)
+    found = optbench.later_learned(values, trajectory="ratio", seed=seed)
+    assert found.tolist() == [False, False, True] * 3
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     values=arrays.arrays(np.float64, st.tuples(st.integers(0, 9), st.integers(0, 4)), elements=st.floats()),
