@@ -215,6 +215,23 @@ class Oracle:
         self._complete()
         return self._answer(totals, kept if wanted else None)
 
+    def gradient_of_answers(self, answers: Callable[[Part, Tensor], Tensor]) -> None:
+        """Fills `p.grad` with the gradient of the same mean loss for other targets, chosen by what the model says.
+
+        `answers` maps a part and its outputs [N, K], without their graph, to targets [N]. The outputs of a part are
+        held with their graph, for they are looked at before there is a loss.
+        """
+        for p in self.parameters:
+            p.grad = None
+        self._count(3)
+        with self._same_masks():
+            for part in self.batch.parts:
+                outputs = self.model.outputs(part)
+                with torch.no_grad():
+                    targets = answers(part, outputs.detach())
+                torch.autograd.backward(self.losses(outputs, targets).sum() / self.batch.num_supervised)
+        self._complete()
+
     def cotangent(self, keep: Keep = "auto") -> Gradient:
         """dloss/doutputs for each part, and the loss, at the parameters as they are; forward only. Where the cotangent
         is rebuilt later, the loss is filled in then."""

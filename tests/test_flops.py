@@ -31,6 +31,7 @@ NO_PRODUCT = {
     *("split", "split_with_sizes", "constant_pad_nd", "triu", "tril", "index_add_", "nonzero", "repeat"),
     # One value in, one value out, or a sum of them.
     *("_foreach_add", "_foreach_add_", "_foreach_addcdiv_", "_foreach_addcmul_", "_foreach_div_", "_foreach_lerp"),
+    *("_foreach_clamp_max_", "_foreach_clamp_min_", "_foreach_reciprocal_", "scatter_reduce", "searchsorted"),
     *("_foreach_div", "_foreach_lerp_", "_foreach_mul", "_foreach_mul_", "_foreach_neg", "_foreach_norm"),
     *("_foreach_sqrt", "_foreach_sub", "_foreach_sub_", "_fused_adamw_", "_fused_sgd_", "_softmax", "_log_softmax"),
     *("_softmax_backward_data", "_log_softmax_backward_data", "nll_loss_forward", "nll_loss_backward", "cumsum"),
@@ -117,8 +118,10 @@ def aware(rule, **fields):
     return {"estimator": {"kind": "sharpness_aware", **fields}, "rule": rule}
 
 
+DRAWN = {"rule": {"kind": "sophia"}, "estimator": {"kind": "gauss_newton_bartlett", "refresh_every": 1}}
 OPTIMIZERS = {
     **PRESETS,
+    "sophia": DRAWN,
     "gd with momentum": {"rule": {"kind": "gd", "momentum": 0.9}},
     "muon with three steps": {"rule": {**MUON, "ns_steps": 3, "ns_dtype": "float32"}},
     "relative": aware(ADAMW, ascent="relative"),
@@ -203,6 +206,7 @@ CHEAPER = {
     "half the batch": (aware(ADAMW, **HALF), 1),
     "half the batch, functional": (aware(ADAMW, **HALF, functional=True), 1),
     "half the batch, rebuilt": (aware(ADAMW, **HALF, functional=True, **REBUILT), 1),
+    "drawn targets at every third step": ({**DRAWN, "estimator": {**DRAWN["estimator"], "refresh_every": 3}}, 3),
     "every third step": (aware(ADAMW, refresh_every=3), 3),
     "every third step, functional": (aware(ADAMW, refresh_every=3, functional=True), 3),
     "every third step, rebuilt": (aware(ADAMW, refresh_every=3, functional=True, **REBUILT), 3),

@@ -32,9 +32,10 @@ WAITING = {
 def passes_as_declared(subject: Subject) -> Outcome:
     """The passes that the oracle counts are those that the spec states: one per step for a plain rule."""
     estimator = subject.spec.estimator
-    steps, rounding = subject.steps, 0.0
+    # Whole periods of an estimator whose steps are not all alike.
+    period = getattr(estimator, "refresh_every", None)
+    steps, rounding = 2 * period if period else subject.steps, 0.0
     if isinstance(estimator, SharpnessAware):
-        steps = 2 * estimator.refresh_every
         rounding = 1 / EXAMPLES if estimator.ascent_fraction < 1 else 0.0  # A fraction is a whole number of examples.
     declared = float(estimator.passes_per_step)
     counted = subject.trained(factors=(1.0,) * steps).passes / steps

@@ -38,20 +38,26 @@ def table_text(found: Mapping[str, Sequence[Finding]], *, width: int) -> str:
 
 def _block(name: str, findings: Sequence[Finding], width: int) -> str:
     lines = [plain(f"{name}: {_verdict(findings)}")]
+    # One mistake, such as a wrong name, fails many properties: its text stands once.
+    first: dict[str, str] = {}
+    for finding in findings:
+        if not finding.passed:
+            first.setdefault(finding.detail, finding.name)
     for required, title in ((True, "required"), (False, "worth knowing")):
         own = [finding for finding in findings if finding.required is required]
         if own:
-            lines += ["", title, *(line for finding in own for line in _rows(finding, width))]
+            lines += ["", title, *(line for finding in own for line in _rows(finding, width, first))]
     return "\n".join(lines)
 
 
-def _rows(finding: Finding, width: int) -> list[str]:
+def _rows(finding: Finding, width: int, first: Mapping[str, str]) -> list[str]:
+    """`first` maps what is wrong to the property that it is told of."""
+    of = finding.name if finding.passed else first[finding.detail]
+    detail = finding.detail if of == finding.name else f"as for {of!r}"
     head = f"  {MARKS[finding.passed, finding.required]}  {plain(finding.name)}"
     return [
         head,
-        *textwrap.wrap(
-            plain(finding.detail), max(width - 10, LEAST), initial_indent=" " * 10, subsequent_indent=" " * 10
-        ),
+        *textwrap.wrap(plain(detail), max(width - 10, LEAST), initial_indent=" " * 10, subsequent_indent=" " * 10),
     ]
 
 

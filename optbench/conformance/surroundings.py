@@ -11,6 +11,8 @@ from optbench.optim.ascents import ASCENTS
 from optbench.optim.estimators import Plain, SharpnessAware
 from optbench.optim.specs import OptimizerSpec
 
+ALONE = "not asked: the rule needs a diagonal, which only its own estimator gives"
+
 
 def keeps_rounding_small(subject: Subject) -> Outcome:
     """Last digits of the first weights stay last digits: else all that is compared up to rounding says little."""
@@ -53,6 +55,8 @@ def ignores_the_cut(subject: Subject) -> Outcome:
 
 def is_itself_at_radius_zero(subject: Subject) -> Outcome:
     """Sharpness-aware minimisation with a radius of zero around the rule is the rule."""
+    if _wants_diagonal(subject.spec):
+        return Outcome(True, ALONE)
     plain = subject.trained(_under(subject.spec, Plain()))
     around = subject.trained(_under(subject.spec, SharpnessAware(rho=0.0)))
     distance, where = apart(around.weights(), plain.weights(), plain.start)
@@ -65,6 +69,8 @@ def is_itself_at_radius_zero(subject: Subject) -> Outcome:
 
 def serves_estimators(subject: Subject) -> Outcome:
     """Every estimator of the tables that the rule declares to fit runs with it, and stays finite."""
+    if _wants_diagonal(subject.spec):
+        return Outcome(True, ALONE)
     done = []
     rule = subject.spec.rule
     for kind, ascent in ASCENTS.items():
@@ -113,6 +119,10 @@ def lends_its_state(subject: Subject) -> Outcome:
 
 def _not_told(subject: Subject) -> Outcome:
     return Outcome(True, f"not told: last digits alone come to {subject.noise:.2g} of the movement")
+
+
+def _wants_diagonal(spec: OptimizerSpec) -> bool:
+    return bool(getattr(spec.rule, "wants_diagonal", False))
 
 
 def _under(spec: OptimizerSpec, estimator: Plain | SharpnessAware) -> OptimizerSpec:

@@ -78,6 +78,15 @@ class Rule(Protocol):
         ...
 
 
+class LearnsDiagonal(Protocol):
+    """A rule whose spec says `wants_diagonal`: it keeps an average of the diagonal of a curvature."""
+
+    def learn_diagonal(self, gradients: Sequence[Tensor], scale: float) -> None:
+        """Takes `scale` g * g, elementwise, as a new estimate, for g of `gradients` in the order of the parameters;
+        inside `torch.no_grad()`, before the update of the step."""
+        ...
+
+
 class RuleSpec(Protocol):
     """What every spec of a rule has. The class variables are known before anything is built, so that an impossible
     combination is refused when the suite is read."""

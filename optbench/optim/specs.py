@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
+from optbench.optim.bartlett import GaussNewtonBartlett
 from optbench.optim.estimators import Plain, SharpnessAware
 from optbench.optim.rules import RULES
 from optbench.plugins import one_of, with_entry_points
@@ -16,7 +17,10 @@ from optbench.spec import Spec
 if TYPE_CHECKING:
     from optbench.optim.base import Optimizer, Parameter
 
-ESTIMATORS: dict[str, type[Spec]] = with_entry_points("estimators", {"plain": Plain, "sharpness_aware": SharpnessAware})
+ESTIMATORS: dict[str, type[Spec]] = with_entry_points(
+    "estimators",
+    {"plain": Plain, "sharpness_aware": SharpnessAware, "gauss_newton_bartlett": GaussNewtonBartlett},
+)
 
 if TYPE_CHECKING:
     EstimatorSpec = Any
@@ -36,6 +40,17 @@ class OptimizerSpec(Spec):
     @model_validator(mode="after")
     def _parts_fit(self) -> OptimizerSpec:
         self.estimator.check_rule(preconditions=self.rule.preconditions, has_direction=self.rule.has_direction)
+        gives, wants = getattr(self.estimator, "gives_diagonal", False), getattr(self.rule, "wants_diagonal", False)
+        if wants and not gives:
+            raise ValueError(
+                f"the rule {self.rule.kind} needs estimates of a diagonal, which the estimator {self.estimator.kind} "
+                "does not give: estimator: {kind: gauss_newton_bartlett}"
+            )
+        if gives and not wants:
+            raise ValueError(
+                f"the estimator {self.estimator.kind} pays for a diagonal, and the rule {self.rule.kind} uses none: "
+                "take the rule sophia, or the estimator plain"
+            )
         return self
 
     def build(self, parameters: Sequence[Parameter]) -> Optimizer:
@@ -53,6 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gd": {"rule": {"kind": "gd"}},
     "adamw": {"rule": {"kind": "adamw"}},
     "muon": {"rule": {"kind": "muon"}},
+    "sophia": {"estimator": {"kind": "gauss_newton_bartlett"}, "rule": {"kind": "sophia"}},
     "sam": _sharpness_aware(),
     "functional_sam": _sharpness_aware(functional=True),
     "preconditioned_sam": _sharpness_aware(ascent={"kind": "preconditioned"}),

@@ -108,6 +108,11 @@ def peak_of(model: Any, optimizer: Any, training: Any, work: Workload, device: D
     moments = {"update": always + gradients + working_bytes(optimizer.rule, d.hidden_matrices())}
     if ascent is None or ascent.needs_gradient or functional:
         moments["first pass"] = always + max(backward + (cotangent if several else 0.0), gradients + cotangent)
+    if getattr(estimator, "gives_diagonal", False):
+        # Logits of a whole part with their graph, their logarithmic softmax, and the gradient of it.
+        logits = 3 * FLOAT32 * positions * d.vocabulary
+        drawn = gradients + max(activations + logits, 2 * twice)
+        moments["drawn targets"] = always + (drawn if several else max(activations + logits, gradients + twice))
     if ascent is not None:
         preconditioned = 4 * twice if ascent.needs_preconditioner else 0.0
         moments["shift"] = always + cotangent + gradients + copy + preconditioned

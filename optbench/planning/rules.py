@@ -18,7 +18,7 @@ def state_per_entry(optimizer: Any) -> tuple[float, float]:
     if rule.kind == "gd":
         kept = ONE_MOMENT if rule.momentum else 0.0
         return kept, kept
-    if rule.kind == "adamw":
+    if rule.kind in ("adamw", "sophia"):
         return TWO_MOMENTS, TWO_MOMENTS
     if rule.kind == "muon":
         return ONE_MOMENT, TWO_MOMENTS

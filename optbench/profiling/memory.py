@@ -91,7 +91,8 @@ def estimated(shape: Shape, spec: OptimizerSpec, settings: Settings) -> Estimate
     d, estimator = shape.dimensions, spec.estimator
     ascent, functional = getattr(estimator, "ascent", None), getattr(estimator, "functional", False)
     weights = gradients = FLOAT32 * float(d.matrix_parameters)
-    state = state_bytes(d, spec) + (weights if getattr(estimator, "refresh_every", 1) > 1 else 0.0)
+    refreshes = ascent is not None and getattr(estimator, "refresh_every", 1) > 1
+    state = state_bytes(d, spec) + (weights if refreshes else 0.0)
     activations = activation_bytes(shape, settings)
     output_layer = output_layer_bytes(d, settings)
     cotangent = cotangent_bytes(d, estimator, settings) if functional else 0.0
@@ -104,6 +105,9 @@ def estimated(shape: Shape, spec: OptimizerSpec, settings: Settings) -> Estimate
     moments = {"update": always + gradients + working}
     if ascent is None or ascent.needs_gradient or functional:
         moments["first pass"] = always + max(backward, gradients + cotangent)
+    if getattr(estimator, "gives_diagonal", False):
+        whole = logits_bytes(d, settings.positions)
+        moments["drawn targets"] = always + max(activations + whole, gradients + twice)
     if ascent is not None:
         # A preconditioned gradient is made one tensor at a time, in several steps, beside the gradient.
         several = 4 * FLOAT32 * float(d.vocabulary * d.width) if ascent.needs_preconditioner else 0.0
@@ -173,6 +177,11 @@ def output_layer_bytes(d: Dimensions, settings: Settings) -> float:
     per_weight = FLOAT32 + (BFLOAT16 if low else 0)
     entries = per_logit * rows * d.vocabulary + per_weight * d.vocabulary * d.width
     return float(entries + 2 * FLOAT32 * settings.positions * d.width)
+
+
+def logits_bytes(d: Dimensions, positions: float) -> float:
+    """The logits of all positions at once with their graph, their logarithmic softmax, and the gradient of it."""
+    return 3 * FLOAT32 * positions * d.vocabulary
 
 
 def cotangent_bytes(d: Dimensions, estimator: Any, settings: Settings) -> float:

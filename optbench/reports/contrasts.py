@@ -35,8 +35,8 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
 
     Two arms form a pair where one has the names of `of`, the other those of `minus`, and both agree on every axis
     that neither names. At each seed the differences are averaged over the pairs; Student's t runs over these numbers,
-    and Holm over all declared contrasts. Only pairs and seeds that are complete enter (`balanced_block`); how many
-    are missing is said.
+    and Holm over all declared contrasts, with those that `--only` left out. Only pairs and seeds that are complete
+    enter (`balanced_block`); how many are missing is said.
 
     A diverged cell counts as the worst value of the metric (accuracy 0), and how many did is said. Where the worst
     value is infinite (likelihoods), the pair cannot be averaged and the estimate is NaN. Cells that ran out of memory
@@ -63,12 +63,11 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
     rows = [_row(suite, pooled, contrast, questions) for contrast in suite.contrasts]
     table = pd.DataFrame(rows, columns=_COLUMNS)
     if len(table):
-        table["p_holm"] = holm(table["p"].to_numpy(float))
+        table["p_holm"] = holm(table["p"].to_numpy(float), family=suite.family)
         found = table["p_holm"] < ALPHA if suite.added is None else (table["low"] > 0) | (table["high"] < 0)
         table["resolved"] = found & ~table["contended"].astype(bool)
     added = suite.added is not None
-    family = suite.family if added else len(table)
-    table["sentence"] = [sentence(row, family, added=added) for row in records_of(table)]
+    table["sentence"] = [sentence(row, suite.family, added=added) for row in records_of(table)]
     return table
 
 
@@ -89,7 +88,7 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
     counted = column(metric).counted
     estimate, sd = spread_of(differences, counted=counted)
     largest = np.abs([block.of, block.minus]).max(initial=0.0)
-    if suite.added is not None and not counted and sd <= ROUNDING * largest:
+    if not counted and sd <= ROUNDING * largest:
         sd = math.nan
     planned = planned_difference(metric, estimate)
     minutes = minutes_per_seed(cells, np.concatenate([pairs.of, pairs.minus]), workers=suite.execution.workers)
@@ -157,7 +156,7 @@ def _once(seen: _Differences, suite: Suite) -> _Certainty:
         width=float(half_width(seen.sd, seen.n)),
         wider=float(half_width_all(seen.sd, seen.question_se, seen.n)),
         p=float(t_p_value(seen.estimate, seen.sd, seen.n, counted=seen.counted)),
-        seeds_needed=seeds_needed(seen.sd, seen.planned, level=joint_level(len(suite.contrasts))),
+        seeds_needed=seeds_needed(seen.sd, seen.planned, level=joint_level(suite.family)),
     )
 
 

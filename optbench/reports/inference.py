@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-12
 """Relative to the values: a spread of their differences below this is what subtraction and averaging leave of numbers
-that agree. It would be taken for certainty, and a suite that adds seeds would stop there."""
+that agree. It would be taken for certainty, and called resolved."""
 
 
 class _Width(Protocol):
@@ -43,17 +43,15 @@ class Inference:
     """Intervals, tests and the plan of seeds that belong together. `FIXED` and `ANYTIME` are the two there are.
 
     `looks`: whether seeds may have been added one look after another. `p_value` is two-sided, of a mean of 0, and NaN
-    without any spread; `seeds_needed` as in `stats` and `sequential`. `rounding`: a spread of at most this share of the
-    values is none. `kind`, `aside` and `validity` are how notes call the interval: "95% {kind}interval over
-    seeds{validity}", or without the kind and with the {aside}, which says more; `too_few` is what they
-    say where there is none.
+    without any spread; `seeds_needed` as in `stats` and `sequential`. `kind`, `aside` and `validity` are how notes call
+    the interval: "95% {kind}interval over seeds{validity}", or without the kind and with the {aside}, which says more;
+    `too_few` is what they say where there is none.
     """
 
     looks: bool
     width: _Width
     p_value: _PValue
     seeds_needed: _Needed
-    rounding: float
     kind: str
     aside: str
     validity: str
@@ -95,7 +93,7 @@ class Inference:
         `largest` is the largest size of the numbers that were subtracted or averaged.
         """
         with np.errstate(invalid="ignore"):
-            return np.where(np.asarray(sd, float) <= self.rounding * np.asarray(largest, float), 0.0, sd)
+            return np.where(np.asarray(sd, float) <= ROUNDING * np.asarray(largest, float), 0.0, sd)
 
 
 FIXED = Inference(
@@ -103,7 +101,6 @@ FIXED = Inference(
     width=half_width,
     p_value=t_p_value,
     seeds_needed=seeds_needed,
-    rounding=0.0,
     kind="t ",
     aside=" (Student t)",
     validity="",
@@ -116,7 +113,6 @@ ANYTIME = Inference(
     width=half_width_anytime,
     p_value=p_anytime,
     seeds_needed=seeds_needed_anytime,
-    rounding=ROUNDING,
     kind="",
     aside=", valid under repeated looks; below 4 seeds there is none",
     validity=", valid under repeated looks",

@@ -60,17 +60,18 @@ def t_p_value(mean: Any, sd: Any, n: Any, *, counted: bool = False) -> Array:
     return p
 
 
-def holm(p_values: Sequence[float] | Array) -> Array:
+def holm(p_values: Sequence[float] | Array, *, family: int = 0) -> Array:
     """Holm's step-down adjustment of the p values of all declared contrasts, at most 1.
 
-    The k-th smallest becomes the running maximum of (m - k + 1) p. A NaN stays NaN and still counts in m: a contrast
-    that was declared belongs to the family, also while it cannot be tested.
+    The k-th smallest becomes the running maximum of (m - k + 1) p, with m the number of p values, or `family` where
+    that is larger. A NaN stays NaN and still counts in m: a contrast that was declared belongs to the family, also
+    while it cannot be tested or is left out of what is shown.
     """
     p = np.asarray(p_values, float)
     adjusted = np.full(p.shape, math.nan)
     tested = np.flatnonzero(~np.isnan(p))
     order = tested[np.argsort(p[tested], kind="stable")]
-    factors = len(p) - np.arange(len(order))
+    factors = max(len(p), family) - np.arange(len(order))
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * p[order]), 1.0)
     return adjusted
 

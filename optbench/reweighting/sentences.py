@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from optbench.reweighting.proxies import Proxy
 LAYOUTS = {"question": "question and solution", "completion": "prompt and completion", "messages": "conversations"}
 LISTED = 6
 """Sources that a line names; the rest are counted."""
+LEARNED = 0.02
+"""The share by which the mean loss has to fall from the first look to the last; below it a line says so, for what is
+learned late is then told apart by what was hard from the start."""
 
 
 def report_of(file: OwnFile, settings: Settings, choice: Choice, target: Proxy) -> dict[str, Any]:
@@ -43,6 +46,11 @@ def report_of(file: OwnFile, settings: Settings, choice: Choice, target: Proxy) 
             "min_source": settings.select.min_source,
         },
         "probe": choice.probe.key,
+        "mean_loss": {
+            "looks": choice.probe.losses.mean(axis=0).tolist(),
+            "later_learned_at_end": float(choice.probe.losses[choice.later, -1].mean()),
+            "others_at_end": float(choice.probe.losses[~choice.later, -1].mean()),
+        },
         "later_learned": int(choice.later.sum()),
         "later_learned_by_source": {
             str(name): {
@@ -76,13 +84,28 @@ def _judged(content: Mapping[str, Any]) -> str:
     long = f"; {cut:.0%} of them reach --max-length ({how['max_length']} tokens) and are read no further" if cut else ""
     return (
         f"{content['file']}: {part} examples ({LAYOUTS[content['layout']]}), judged by their loss while "
-        f"{model['name']} ({_count(model['parameters'])} parameters) learns them for {epochs_of(how['epochs'])}{long}."
+        f"{model['name']} ({_count(model['parameters'])} parameters) learns them for {epochs_of(how['epochs'])}{long}"
+        f"{_learned(content['mean_loss']['looks'])}."
     )
+
+
+def _learned(looks: Sequence[float]) -> str:
+    """Whether the probe learned, where it looked more than once."""
+    if len(looks) < 2:
+        return ""
+    fell = f"; their mean loss is {looks[0]:.3g} after the first and {looks[-1]:.3g} after the last"
+    if looks[-1] <= (1 - LEARNED) * looks[0]:
+        return fell
+    return f"{fell}, so that it hardly learned in between: raise --epochs or --lr"
 
 
 def _found(content: Mapping[str, Any]) -> str:
     found, count, by_source = content["later_learned"], content["examples"], content["later_learned_by_source"]
-    text = f"later-learned: {found:,} of {count:,} ({found / count:.0%})"
+    loss = content["mean_loss"]
+    text = (
+        f"later-learned: {found:,} of {count:,} ({found / count:.0%}), with a loss of "
+        f"{loss['later_learned_at_end']:.3g} at the end against {loss['others_at_end']:.3g}"
+    )
     if len(by_source) < 2:
         return f"{text}; no sources are told apart (--source FIELD)."
     ranked = sorted(by_source.items(), key=lambda item: (-item[1]["later_learned"] / item[1]["examples"], item[0]))

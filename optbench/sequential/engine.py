@@ -34,8 +34,11 @@ from optbench.sequential.words import foresight_line, left_line, look_line, miss
 if TYPE_CHECKING:
     from optbench.suite import Cell, Contrast, Suite
 
-Ended = Literal["resolved", "budget", "interrupted", "failed"]
+Ended = Literal["resolved", "budget", "exhausted", "interrupted", "failed"]
 Tell = Callable[[str], None]
+ALIKE = 8
+"""Seeds that all gave the very same difference, after which no more are added: two sides that answer nothing right, or
+an optimizer beside itself, would cost the whole budget and still have no interval."""
 CAUTIOUS = 0.1
 """The share of the budget up to which a planned pilot is run at once; a longer one is timed by one cell of each arm."""
 
@@ -199,6 +202,8 @@ class _Pursuit:
                 return "budget"  # There was no time for all that was chosen.
             levels, seconds = self._levels(), self._seconds()
             contrasts = self._open()
+            if not contrasts:
+                return "exhausted"
             if self._looks == 1:
                 self._foresee(contrasts, seconds)
             chosen = next_levels(contrasts, levels, seconds, workers=self._bench.workers, left=self._time_left)
@@ -242,10 +247,19 @@ class _Pursuit:
         found = []
         for seen, block in zip(self._seen, self._blocks, strict=True):
             own = seen.judged
-            if own.verdict == "unresolved" and block and own.name not in self._stuck:
+            if own.verdict == "unresolved" and block and not self._hopeless(seen):
                 needed = expected_seeds(own.estimate, seen.sd, own.n, self._margin, level=self._level)
                 found.append(Open(own.name, block, own.n, needed))
         return found
+
+    def _hopeless(self, seen: Seen) -> str:
+        """Why more seeds would not help, or nothing."""
+        own = seen.judged
+        if own.name in self._stuck:
+            return "cells of the seeds that were added ran out of memory"
+        if own.n >= ALIKE and math.isfinite(own.estimate) and math.isnan(seen.sd):
+            return "all of them gave the same difference, so more would not tell"
+        return ""
 
     @property
     def _level(self) -> float:
@@ -300,14 +314,16 @@ class _Pursuit:
     def _result(self, ended: Ended) -> Resolved:
         contrasts = [seen.judged for seen in self._seen]
         sentences = list(self._foresight)
-        if ended in ("resolved", "budget"):
+        if ended in ("resolved", "budget", "exhausted"):
             levels, seconds = self._levels(), self._seconds()
             wanted = {own.name: own for own in self._open()}
+            hopeless = {seen.judged.name: self._hopeless(seen) for seen in self._seen}
             more = []
             for own in self._unresolved():
                 found = wanted.get(own.name)
                 spent = math.inf if found is None else cost(found, levels, seconds) / self._bench.workers
-                more.append(missing_line(own, math.inf if found is None else found.needed, spent))
+                needed = math.inf if found is None else found.needed
+                more.append(missing_line(own, needed, spent, hopeless[own.name]))
             sentences += [left_line(ended, len(contrasts), len(more), self._looks), *more]
         return Resolved(
             self._suite, contrasts, self._looks, ended, sentences, self._margin, self._foresight, self._failed

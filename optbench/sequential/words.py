@@ -41,12 +41,16 @@ def left_line(ended: str, contrasts: int, unresolved: int, looks: int) -> str:
         whole = "The contrast is resolved" if contrasts == 1 else f"All {contrasts} contrasts are resolved"
         return f"{whole} {after}."
     some = f"{unresolved} of {_count(contrasts, 'contrast')} {'is' if unresolved == 1 else 'are'}"
+    if ended == "exhausted":
+        return f"More seeds are no help: {some} unresolved {after}."
     return f"The time is over: {some} unresolved {after}."
 
 
-def missing_line(own: Judged, needed: float, seconds: float) -> str:
-    """What an unresolved contrast would still take, if mean and spread stay what they are."""
+def missing_line(own: Judged, needed: float, seconds: float, hopeless: str = "") -> str:
+    """What an unresolved contrast would still take, if mean and spread stay what they are, or why it is `hopeless`."""
     where = f"{own.name}: unresolved at {_count(own.n, 'seed')}"
+    if hopeless:
+        return f"{where}; {hopeless}"
     if math.isinf(needed):
         return f"{where}; how many more it would take cannot be told, or no practical number would do"
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from optbench.optim.search import Choice, Dimension
+from optbench.optim.search import Choice, Dimension, Range
 from optbench.tuning.record import Study
 
 EDGE = 0.05
@@ -24,9 +24,15 @@ def edges_of(study: Study) -> dict[str, End]:
 def edge_of(dimension: Dimension, value: Any) -> End | Literal[""]:
     """At which end of its range a value is: in the first or last 5% of it, on the scale that it was searched on, or
     beyond, as the suite's own may be. Of a choice of at least three numbers the smallest and the largest are its ends;
-    other choices have none."""
+    other choices have none. Neither has what ends at 0, as a decay does, for there is nothing to search below."""
     if not is_number(value):
         return ""
+    end = _end_of(dimension, value)
+    floor = isinstance(dimension, Range) and not dimension.log and dimension.low == 0
+    return "" if end == "lower" and (value == 0 or floor) else end
+
+
+def _end_of(dimension: Dimension, value: float) -> End | Literal[""]:
     if isinstance(dimension, Choice):
         numbers = [each for each in dimension.values if is_number(each)]
         if len(numbers) < max(3, len(dimension.values)):

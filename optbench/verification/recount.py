@@ -43,7 +43,7 @@ class Spread:
             return cls(NAN if len(signs) > 1 else signs.pop(), math.inf, len(numbers))
         sd = deviation(numbers)
         width = math.inf
-        if looks_allowed and sd <= looks.ROUNDING * abs(mean(numbers)):
+        if sd <= looks.ROUNDING * abs(mean(numbers)):
             width = 0.0
         elif not math.isnan(sd):
             quantile = looks.critical(len(numbers), 0.05) if looks_allowed else t_quantile(len(numbers) - 1)
@@ -174,7 +174,7 @@ def contrast_of(recount: Recount, contrast: Contrast) -> dict[str, float]:
     # Numbers that are equal up to the rounding of their sums have no spread.
     if n > 1 and finite and len(set(differences)) == 1:
         sd = 0.0 if counted else NAN
-    if suite.added is not None and not counted and sd <= looks.ROUNDING * _largest(recount, metric, kept, seeds):
+    if not counted and sd <= looks.ROUNDING * _largest(recount, metric, kept, seeds):
         sd = NAN
     error = _question_error(recount, kept, seeds) if metric == "accuracy" and kept else NAN
     width = wider = math.inf
@@ -202,13 +202,13 @@ def contrast_of(recount: Recount, contrast: Contrast) -> dict[str, float]:
     }
 
 
-def holm_of(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment; what is not known stays so, and counts among the declared."""
+def holm_of(p_values: Sequence[float], family: int) -> list[float]:
+    """Holm's step-down adjustment; what is not known or not shown counts among the `family` declared."""
     adjusted = [NAN] * len(p_values)
     highest = 0.0
     known = sorted((place for place, p in enumerate(p_values) if not math.isnan(p)), key=lambda place: p_values[place])
     for rank, place in enumerate(known):
-        highest = max(highest, (len(p_values) - rank) * p_values[place])
+        highest = max(highest, (family - rank) * p_values[place])
         adjusted[place] = min(highest, 1.0)
     return adjusted
 

@@ -118,7 +118,7 @@ def _mean_or_nan(numbers: list[float]) -> float:
 
 def _contrasts(report: Report, recount: Recount) -> Iterator[Figure]:
     found = [contrast_of(recount, contrast) for contrast in recount.suite.contrasts]
-    adjusted = holm_of([own["p"] for own in found])
+    adjusted = holm_of([own["p"] for own in found], recount.suite.family)
     if len(found) != len(report.contrasts):
         yield f"{len(report.contrasts)} contrasts instead of {len(found)}", 0.0, 1.0, 0.0
         return

@@ -103,6 +103,15 @@ def test_the_table_tells_what_failed_from_what_is_noted_and_runs_no_escapes():
     assert max(map(len, text.splitlines())) <= 60
 
 
+def test_one_mistake_is_told_once():
+    wrong = "step() raises NameError: name 'lamda' is not defined"
+    findings = [Finding("moves", True, False, wrong), Finding("repeats", True, False, wrong)]
+    text = table_text({"mine": [*findings, Finding("cheap", False, True, wrong)]}, width=100)
+    assert text.count("lamda") == 2, "once for what failed, and where it is no failure"
+    assert "  FAILED  repeats\n          as for 'moves'\n" in text
+    assert [own["detail"] for own in json.loads(json_text({"mine": findings}))["mine"]["findings"]] == [wrong, wrong]
+
+
 def test_json_is_strict_and_whole():
     content = json.loads(json_text(FOUND))["mine"]
     assert content["fit"] is False

@@ -74,7 +74,7 @@ def test_sam_and_functional_sam_differ():
 
 @pytest.mark.parametrize("functional", [False, True])
 @pytest.mark.parametrize("ascent", ASCENTS)
-@pytest.mark.parametrize("rule", sorted(set(RULES) - {"torch"}))
+@pytest.mark.parametrize("rule", sorted(set(RULES) - {"torch", "sophia"}))
 def test_rho_zero_is_plain(rule, ascent, functional):
     fields = {"kind": rule} | ({"momentum": 0.9} if rule == "gd" else {})
     if ascent == "preconditioned" and not RULES[rule].model_validate(fields).preconditions:
@@ -271,9 +271,11 @@ def test_functional_sam_with_momentum_runs_only_forward_at_the_weights():
 def test_passes_are_counted_as_declared(name):
     module = TinyLM()
     spec = OptimizerSpec.model_validate(PRESETS[name])
+    optimizer, steps = spec.build(parameters(module)), getattr(spec.estimator, "refresh_every", 1)
     asked = oracle(module)
-    spec.build(parameters(module)).step(asked)
-    assert asked.passes == pytest.approx(float(spec.estimator.passes_per_step))
+    for _ in range(steps):
+        optimizer.step(asked)
+    assert asked.passes == pytest.approx(steps * float(spec.estimator.passes_per_step))
 
 
 def test_the_first_loss_is_reported():

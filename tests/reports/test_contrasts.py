@@ -18,6 +18,7 @@ from optbench.reports.sequential import half_width_anytime, p_anytime, seeds_nee
 from optbench.reports.stats import seeds_needed
 from optbench.reports.verdicts import judged
 from optbench.rng import stream
+from optbench.selection import narrowed
 from optbench.suitefile import Execution
 
 
@@ -66,6 +67,31 @@ def test_one_seed_is_said_to_resolve_nothing(bench):
     assert row["half_width"] == math.inf
     assert math.isnan(row["p_holm"])
     assert not row["resolved"]
+
+
+def test_differences_that_are_equal_up_to_rounding_resolve_nothing(bench):
+    """(0.1 + 0.2) - 0.1 and (0.3 + 0.2) - 0.3 differ in their last bits: that is no spread to judge by."""
+    suite = bench.suite(seeds=3, contrasts=[bench.contrast("muon", "adamw")])
+    bench.fill(suite, lambda cell: 0.1 * (1 + cell.seed) + 0.2 * (cell.arm.optimizer == "muon"))
+    row = only(bench, suite)
+    assert row["estimate"] == pytest.approx(0.2)
+    assert math.isnan(row["sd"]) and math.isnan(row["p"]) and not row["resolved"]
+    assert row["half_width"] == math.inf
+
+
+def test_contrasts_that_are_left_out_still_count(bench):
+    """Whoever looks at one of three has looked at three: Holm's factor is the same as without `--only`."""
+    names = ("adamw", "muon", "gd", "sam")
+    suite = bench.suite(names, seeds=5, contrasts=[bench.contrast(name, "adamw") for name in names[1:]])
+    gain = {"adamw": 0.0, "muon": 0.06, "gd": 0.0, "sam": 0.0}
+    noise = stream(0, "noise").normal(0.5, 0.03, size=(4, 5))
+    bench.fill(suite, lambda cell: noise[names.index(cell.arm.optimizer), cell.seed] + gain[cell.arm.optimizer])
+    whole = contrasts(bench, suite)
+    part = only(bench, narrowed(suite, ["optimizer=adamw", "optimizer=muon"]))
+    assert whole["p"].idxmin() == 0
+    assert part["p_holm"] == whole["p_holm"][0] == pytest.approx(3 * part["p"])
+    assert part["seeds_needed"] == whole["seeds_needed"][0]
+    assert "Holm p" in part["sentence"]
 
 
 def test_the_interval_is_that_of_differences_per_seed_averaged_over_pairs(bench):

@@ -64,6 +64,7 @@ def test_the_interval_covers_the_truth_where_seeds_dominate(seeds):
 
 def test_holm_equals_the_worked_example():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.01, 0.04], family=4) == pytest.approx([0.04, 0.12])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
 
 

@@ -121,11 +121,26 @@ def test_it_says_in_five_lines_what_it_did_and_the_same_as_json(call: Call) -> N
     assert by_source["hard"]["later_learned"] == sum(n % 3 == 0 for n in later)
     price = content["price"]
     assert price["kept"] and price["share_of_training"] == pytest.approx(4 / 3)
+    loss = content["mean_loss"]
+    assert len(loss["looks"]) == 2
+    both = loss["later_learned_at_end"] * len(later) + loss["others_at_end"] * (24 - len(later))
+    assert both / 24 == pytest.approx(loss["looks"][-1])
+    assert loss["later_learned_at_end"] > loss["others_at_end"]
+    assert f"mean loss is {loss['looks'][0]:.3g} after the first and {loss['looks'][1]:.3g} after the last" in lines[0]
     assert f"later-learned: {len(later)} of 24" in lines[1]
+    assert f"a loss of {loss['later_learned_at_end']:.3g} at the end against {loss['others_at_end']:.3g}" in lines[1]
     assert f"hard {by_source['hard']['later_learned']} of 8" in lines[1]
     assert f"out.jsonl: {24 + len(later)} lines" in lines[2] and f"those {len(later)} stand there 2 times" in lines[2]
     assert lines[3].startswith("price: ") and "133% of training llama-nano on the file for 2 epochs" in lines[3]
     assert "out.control.jsonl" in lines[4] and "as many of each source at random" in lines[4]
+
+
+def test_a_probe_that_does_not_learn_is_told(call: Call) -> None:
+    still = call("upsample", "train.jsonl", "-o", "out.jsonl", *QUICK, "--lr", "1e-9")
+    learns = call("upsample", "train.jsonl", "-o", "other.jsonl", *QUICK, "--lr", "1e-2", "--epochs", "6")
+    assert (still.code, learns.code) == (0, 0), still.err + learns.err
+    assert "it hardly learned" in still.out.splitlines()[0]
+    assert "hardly" not in learns.out
 
 
 def test_the_control_has_as_many_of_each_source(call: Call) -> None:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from optbench.executors.events import NO_LOG, Summary
+from optbench.reports.inference import ROUNDING
 from optbench.reports.sequential import half_width_anytime, joint_level
 from optbench.reports.verdicts import Judged
 from optbench.sequential.bench import Seen
@@ -166,6 +167,7 @@ def seen(contrast, numbers, margin, level):
     n = len(numbers)
     mean = float(np.mean(numbers)) if n else math.nan
     sd = float(np.std(numbers, ddof=1)) if n > 1 else math.nan
+    sd = math.nan if sd <= ROUNDING else sd
     width = float(half_width_anytime(sd, n, level=level)) if n > 1 else math.inf
     low, high = (mean - width, mean + width) if n else (-math.inf, math.inf)
     verdict = "unresolved"

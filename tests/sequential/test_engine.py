@@ -8,7 +8,7 @@ import pytest
 from synthetic_bench import Bench, Contrast, MemoryJournal, same_runs, suite
 
 from optbench.errors import UserError
-from optbench.sequential.engine import pursue, seed_numbers
+from optbench.sequential.engine import ALIKE, pursue, seed_numbers
 from optbench.sequential.pilot import least_hours
 
 HOUR = 3600.0
@@ -214,12 +214,27 @@ def test_seeds_that_stay_incomplete_are_not_waited_for():
 
     bench = Short({"muon": 0.05, "sam": 0.012}, {})
     found = ended(suite("muon", "sam", seeds=3), bench, seconds=1e6)
-    assert found.ended == "budget"
+    assert found.ended == "exhausted"
     by_name = {own.name: own for own in found.contrasts}
     assert by_name["muon minus adamw"].verdict == "better"
     assert by_name["sam minus adamw"].n == 4
     assert bench.clock < 1e5, "no seeds for what they do not help"
-    assert any("sam minus adamw: unresolved at 4 seeds; how many more" in line for line in found.sentences)
+    assert found.sentences[-2:] == [
+        f"More seeds are no help: 1 of 2 contrasts is unresolved after {found.looks} looks.",
+        "sam minus adamw: unresolved at 4 seeds; cells of the seeds that were added ran out of memory",
+    ]
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.25])
+def test_seeds_that_all_give_the_same_difference_are_not_added_for_ever(gain):
+    """Two sides that answer nothing right, or one optimizer beside itself: no interval exists, however many seeds."""
+    bench = Bench({"muon": gain, "sam": 0.05}, {"adamw": 0.0, "muon": 0.0, "sam": 0.03})
+    found = ended(suite("muon", "sam"), bench, seconds=1e6)
+    muon, sam = found.contrasts
+    assert (muon.verdict, sam.verdict) == ("unresolved", "better")
+    assert found.ended == "exhausted"
+    assert ALIKE <= muon.n < 2 * ALIKE
+    assert found.sentences[-1].startswith(f"muon minus adamw: unresolved at {muon.n} seeds; all of them gave the same")
 
 
 REPETITIONS = 400

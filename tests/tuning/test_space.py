@@ -13,7 +13,7 @@ from optbench.optim.rules.torch_optimizer import TorchOptimizer
 from optbench.optim.search import Choice, Range
 from optbench.optim.specs import PRESETS
 from optbench.suite import load_suite
-from optbench.tuning.edges import edges_of
+from optbench.tuning.edges import edge_of, edges_of
 from optbench.tuning.engine import tune
 from optbench.tuning.overrides_file import overrides_of
 from optbench.tuning.record import Study, Trial
@@ -317,6 +317,24 @@ def study(low, high, value, log=True):
 )
 def test_a_value_within_a_twentieth_of_the_end_of_its_range_lies_at_the_edge(value, log, expected):
     assert edges_of(study(1e-3, 1.0, value, log)) == ({} if expected is None else {"rule.lr": expected})
+
+
+@pytest.mark.parametrize(
+    ("dimension", "value", "expected"),
+    [
+        (Range(low=0.0, high=1.0, log=False), 0.0, ""),
+        (Range(low=0.0, high=1.0, log=False), 0.01, ""),
+        (Range(low=0.0, high=1.0, log=False), 0.99, "upper"),
+        (Range(low=-1.0, high=1.0, log=False), -1.0, "lower"),
+        (Range(low=-1.0, high=0.0, log=False), 0.0, "upper"),
+        (Range(low=1e-3, high=1.0, log=True), 0.0, ""),
+        (Choice(values=[0.0, 0.01, 0.1]), 0.0, ""),
+        (Choice(values=[0.0, 0.01, 0.1]), 0.1, "upper"),
+        (Choice(values=[0.01, 0.1, 1.0]), 0.01, "lower"),
+    ],
+)
+def test_nothing_is_to_be_searched_below_0(dimension, value, expected):
+    assert edge_of(dimension, value) == expected
 
 
 def test_all_fields_can_be_tuned_but_kinds(suite_file):
