@@ -40,6 +40,11 @@ def _check_medium(specs: Mapping[str, Any], names: Mapping[str, str], places: Ma
             raise places[axis].problem(
                 f": {name} reads {reads}, and the task {names['task']} is {medium}: put them in suites of their own"
             )
+    if (drawn := getattr(specs["optimizer"].estimator, "medium", medium)) != medium:
+        raise places["optimizer"].problem(
+            f": {names['optimizer']} draws targets from a distribution over tokens, so that it is for {drawn}, and the "
+            f"task {names['task']} is {medium}: put them in suites of their own"
+        )
 
 
 def check_fraction(optimizer: Any, name: str, place: Place, batch_size: int) -> None:

@@ -229,7 +229,9 @@ class Oracle:
                 outputs = self.model.outputs(part)
                 with torch.no_grad():
                     targets = answers(part, outputs.detach())
-                torch.autograd.backward(self.losses(outputs, targets).sum() / self.batch.num_supervised)
+                total = self.losses(outputs, targets).sum() / self.batch.num_supervised
+                del outputs  # The graph needs no logits but those that the loss has kept.
+                torch.autograd.backward(total)
         self._complete()
 
     def cotangent(self, keep: Keep = "auto") -> Gradient:

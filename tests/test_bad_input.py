@@ -345,7 +345,7 @@ def test_a_mapping_with_a_kind_is_asked_for_where_there_is_none(
     said = refused(["plan", "x.yaml"], monkeypatch, capsys)
     assert len(said) == 1
     assert said[0].startswith(
-        "x.yaml:8: optimizers[1].rule must be a mapping with a kind (adamw, gd, muon, torch), not "
+        "x.yaml:8: optimizers[1].rule must be a mapping with a kind (adamw, gd, muon, sophia, torch), not "
     )
 
 

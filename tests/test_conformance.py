@@ -313,7 +313,7 @@ def test_a_diverged_probe_is_refused_and_not_kept(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("record", ["online", "looks"])
+@pytest.mark.parametrize("record", ["online", "looks", "losses"])
 def test_a_probe_does_not_depend_on_what_ran_before_it_nor_on_the_micro_batch(record, tmp_path):
     from optbench.strategies.probe import ProbeRun
     from optbench.strategies.probe_spec import ProbeSpec

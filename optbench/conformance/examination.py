@@ -118,7 +118,7 @@ def _subject(spec: OptimizerSpec) -> Subject:
             return replace(subject, noise=noise if math.isfinite(noise) else 0.0)
         except Raised:
             continue
-    return Subject(spec, torch.float32)
+    return Subject(spec, torch.float32, runs=False)
 
 
 def _finding(check: Check, subject: Subject) -> Finding:

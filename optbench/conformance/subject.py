@@ -44,6 +44,8 @@ class Subject:
     dtype: torch.dtype
     noise: float = 0.0
     steps: int = STEPS
+    runs: bool = True
+    """Whether a training ends with finite weights in any type of numbers."""
 
     @property
     def base_tolerance(self) -> float:

@@ -16,6 +16,9 @@ ALONE = "not asked: the rule needs a diagonal, which only its own estimator give
 
 def keeps_rounding_small(subject: Subject) -> Outcome:
     """Last digits of the first weights stay last digits: else all that is compared up to rounding says little."""
+    if not subject.runs:
+        subject.trained()  # Tells what it raises, where it does.
+        return Outcome(False, "its weights do not stay finite")
     numbers = str(subject.dtype).removeprefix("torch.")
     words = f"in {numbers}, last digits of the first weights come to {subject.noise:.2g} of the movement"
     if subject.noise > subject.base_tolerance:

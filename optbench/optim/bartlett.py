@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class GaussNewtonBartlett(Spec):
-    """The gradient at the weights; at the first and every `refresh_every`-th step after it the rule also gets
+    """The gradient at the weights, and at every `refresh_every`-th step an estimate of the curvature's diagonal.
+
+    At the first step and every so many after it the rule gets
 
         N g^ * g^,    g^ = grad of the mean loss for targets that are drawn from the model itself
 
@@ -29,19 +31,25 @@ class GaussNewtonBartlett(Spec):
     positions independent and of mean zero, and the mean of their squares is its Fisher information, which for a
     cross-entropy is that matrix (Bartlett). It is never negative. Liu et al., Sophia, arXiv 2305.14342, algorithm 2.
 
-    The draws depend on the step and on each example alone (see `answers`). The pass holds the logits of a part with
-    their graph. For language models; other tasks are refused at the first step.
+    The draws depend on the seed of torch's generator at the first step (of which nothing is drawn), the step and each
+    example alone (see `answers`). So equal examples in one batch draw alike, and k copies count k times too much. The
+    pass holds the logits of a part with their graph. For language models; a suite with another task is refused.
     """
 
     kind: Literal["gauss_newton_bartlett"] = "gauss_newton_bartlett"
     refresh_every: Annotated[int, Field(ge=1)] = 10
     SEARCH: ClassVar[Space] = {}
     gives_diagonal: ClassVar[bool] = True
+    medium: ClassVar[str] = "text"
 
     @property
     def passes_per_step(self) -> Fraction:
         """One, and the pass for drawn targets, on average."""
         return 1 + Fraction(1, self.refresh_every)
+
+    def passes_after(self, steps: int) -> Fraction:
+        """Passes of the first `steps` steps."""
+        return Fraction(steps + -(-steps // self.refresh_every))
 
     @property
     def preconditions(self) -> bool:
@@ -69,6 +77,7 @@ class _Counting:
 
     def __init__(self, every: int) -> None:
         self._every, self._steps = every, 0
+        self._seed: int | None = None
 
     def estimate(self, oracle: Oracle, parameters: Sequence[Parameter], rule: Rule, *, observe: bool) -> Estimate:
         """One pass, and at every so many steps the other one before it."""
@@ -77,7 +86,9 @@ class _Counting:
         from optbench.optim.answers import drawn
 
         if self._steps % self._every == 0:
-            oracle.gradient_of_answers(partial(drawn, step=self._steps))
+            if self._seed is None:
+                self._seed = torch.initial_seed()
+            oracle.gradient_of_answers(partial(drawn, step=self._steps, seed=self._seed))
             with torch.no_grad():
                 gradients = [p.tensor.grad for p in parameters if p.tensor.grad is not None]
                 cast(LearnsDiagonal, rule).learn_diagonal(gradients, oracle.batch.num_supervised)
@@ -89,9 +100,9 @@ class _Counting:
         return 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of steps, on which draws depend."""
-        return {"steps": self._steps}
+        """The number of steps and the seed, on which draws depend."""
+        return {"steps": self._steps, "seed": self._seed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continues with the step of then."""
-        self._steps = int(state["steps"])
+        """Continues with the step and the seed of then."""
+        self._steps, self._seed = int(state["steps"]), state["seed"]

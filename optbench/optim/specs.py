@@ -44,7 +44,7 @@ class OptimizerSpec(Spec):
         if wants and not gives:
             raise ValueError(
                 f"the rule {self.rule.kind} needs estimates of a diagonal, which the estimator {self.estimator.kind} "
-                "does not give: estimator: {kind: gauss_newton_bartlett}"
+                "does not give: take preset: sophia, or estimator: {kind: gauss_newton_bartlett}"
             )
         if gives and not wants:
             raise ValueError(

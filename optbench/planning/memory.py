@@ -109,10 +109,9 @@ def peak_of(model: Any, optimizer: Any, training: Any, work: Workload, device: D
     if ascent is None or ascent.needs_gradient or functional:
         moments["first pass"] = always + max(backward + (cotangent if several else 0.0), gradients + cotangent)
     if getattr(estimator, "gives_diagonal", False):
-        # Logits of a whole part with their graph, their logarithmic softmax, and the gradient of it.
-        logits = 3 * FLOAT32 * positions * d.vocabulary
-        drawn = gradients + max(activations + logits, 2 * twice)
-        moments["drawn targets"] = always + (drawn if several else max(activations + logits, gradients + twice))
+        whole = output_layer_bytes(d, kind, positions, low=low, at_once=positions)
+        drawn = gradients + max(activations + whole, 2 * twice)
+        moments["drawn targets"] = always + (drawn if several else max(activations + whole, gradients + twice))
     if ascent is not None:
         preconditioned = 4 * twice if ascent.needs_preconditioner else 0.0
         moments["shift"] = always + cotangent + gradients + copy + preconditioned
@@ -154,10 +153,10 @@ def activation_bytes(model: Any, d: Dimensions, training: Any, tokens: float, lo
     return float(tokens * (layers + outside) + cast)
 
 
-def output_layer_bytes(d: Dimensions, kind: str, positions: float, *, low: bool) -> float:
+def output_layer_bytes(d: Dimensions, kind: str, positions: float, *, low: bool, at_once: float = 0.0) -> float:
     """What the output layer works in: logits of as many positions as go through at once, their logarithmic softmax and
     its gradient, the gradient of its weight, hidden states and theirs."""
-    rows = min(positions, max(ROWS[kind], ENTRIES[kind] // d.vocabulary))
+    rows = at_once or min(positions, max(ROWS[kind], ENTRIES[kind] // d.vocabulary))
     per_logit = 3 * FLOAT32 + (4 if low else 0)
     per_weight = FLOAT32 + (2 if low else 0)
     return float(per_logit * rows * d.vocabulary + per_weight * d.vocabulary * d.width + 8 * positions * d.width)

@@ -106,7 +106,7 @@ def estimated(shape: Shape, spec: OptimizerSpec, settings: Settings) -> Estimate
     if ascent is None or ascent.needs_gradient or functional:
         moments["first pass"] = always + max(backward, gradients + cotangent)
     if getattr(estimator, "gives_diagonal", False):
-        whole = logits_bytes(d, settings.positions)
+        whole = output_layer_bytes(d, settings, at_once=settings.positions)
         moments["drawn targets"] = always + max(activations + whole, gradients + twice)
     if ascent is not None:
         # A preconditioned gradient is made one tensor at a time, in several steps, beside the gradient.
@@ -168,20 +168,15 @@ def activation_bytes(shape: Shape, settings: Settings) -> float:
     return float(settings.tokens * ((d.layers + 1) * saved.per_token(d) + outside) + cast)
 
 
-def output_layer_bytes(d: Dimensions, settings: Settings) -> float:
+def output_layer_bytes(d: Dimensions, settings: Settings, *, at_once: int = 0) -> float:
     """What the output layer works in: logits (of as many positions as go through at once), their logarithmic softmax
     and its gradient; the gradient of its weight; hidden states and theirs."""
     low = settings.precision == "bf16"
-    rows = min(settings.positions, _rows_at_once(d, settings))
+    rows = at_once or min(settings.positions, _rows_at_once(d, settings))
     per_logit = 3 * FLOAT32 + (2 * BFLOAT16 if low else 0)
     per_weight = FLOAT32 + (BFLOAT16 if low else 0)
     entries = per_logit * rows * d.vocabulary + per_weight * d.vocabulary * d.width
     return float(entries + 2 * FLOAT32 * settings.positions * d.width)
-
-
-def logits_bytes(d: Dimensions, positions: float) -> float:
-    """The logits of all positions at once with their graph, their logarithmic softmax, and the gradient of it."""
-    return 3 * FLOAT32 * positions * d.vocabulary
 
 
 def cotangent_bytes(d: Dimensions, estimator: Any, settings: Settings) -> float:

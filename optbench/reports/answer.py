@@ -13,6 +13,7 @@ import pandas as pd
 from optbench.metrics.columns import column
 from optbench.reports.answer_text import Hints, lines_of
 from optbench.reports.frame import MISSING
+from optbench.reports.inference import ROUNDING
 from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.resolution import resolved_pairs
 from optbench.reports.scale import models_text
@@ -75,6 +76,12 @@ class Ranking:
     def is_supported(self) -> bool:
         """Whether the best may be called so: it is bold in the table, so that the choice of the best is allowed for."""
         return self.best in self.supported
+
+    @property
+    def all_alike(self) -> bool:
+        """Whether several rows have figures, all of them the same, up to rounding: that of none is a lead."""
+        means = [mean for mean, _ in self.means.values()]
+        return len(means) > 1 and max(means) - min(means) <= ROUNDING * max(map(abs, means))
 
     @property
     def candidates(self) -> tuple[Row, ...]:

@@ -127,6 +127,9 @@ def _one_run(words: _Words, first: Ranking) -> Iterator[str]:
     if others == 0:
         yield f"{words.place}: nothing to compare {words.row(first.best)} with yet: {words.score(first, first.best)}."
         return
+    if first.all_alike:
+        yield _alike(words, first)
+        return
     yield (
         f"{words.place}: one run of each combination proves no order. {words.row(first.best)} happened to come first "
         f"of {others + 1}: {words.score(first, first.best)}."
@@ -198,9 +201,20 @@ def _unresolved(words: _Words, first: Ranking) -> Iterator[str]:
     if not first.tied:
         yield f"{words.place}: nothing to compare {words.row(first.best)} with yet: {words.score(first, first.best)}."
         return
+    if first.all_alike:
+        yield _alike(words, first)
+        return
     yield (
         f"{words.place}: these records do not say what to use. {words.row(first.best)} has the best mean, "
         f"{words.score(first, first.best)}, and none of the other {len(first.tied)} is resolved from it."
+    )
+
+
+def _alike(words: _Words, first: Ranking) -> str:
+    assert first.best is not None
+    return (
+        f"{words.place}: all {len(first.means)} combinations came out alike: {words.score(first, first.best)}. Nothing "
+        "tells them apart, and none is first."
     )
 
 
@@ -316,7 +330,7 @@ def _what_next(words: _Words, answer: TableAnswer, first: Ranking, hints: Hints,
     parts = []
     if first.plan is not None and first.best is not None:
         parts.append(_planned(words, answer, first))
-    if first.tied and math.isfinite(first.half_width_chosen):
+    if first.tied and not first.all_alike and math.isfinite(first.half_width_chosen):
         width = figure(first.half_width_chosen, answer.score, digits=2)
         parts.append(f"The best of several by its own mean is flattered: ±{width} allows for the choice.")
     if parts:

@@ -28,7 +28,7 @@ from optbench.tasks.own_text import OwnText
 from optbench.tasks.rewriter import Rewriter
 from optbench.tasks.text import TextTask, token_counts
 
-REVISION = 1
+REVISION = 2
 """Raised when the same file and settings give other losses."""
 NO_REWRITER = Rewriter()
 
@@ -56,7 +56,7 @@ class Settings:
                 "epochs": self.epochs,
                 "batch_size": self.batch_size,
                 "micro_batch": self.proxy.micro_batch,
-                "record": "looks",
+                "record": "losses",
                 "seed": self.seed,
             }
         )

@@ -15,9 +15,13 @@ from optbench.reweighting.proxies import Proxy
 LAYOUTS = {"question": "question and solution", "completion": "prompt and completion", "messages": "conversations"}
 LISTED = 6
 """Sources that a line names; the rest are counted."""
-LEARNED = 0.02
-"""The share by which the mean loss has to fall from the first look to the last; below it a line says so, for what is
-learned late is then told apart by what was hard from the start."""
+MOVED = 0.02
+"""By which share of the mean loss the losses have to move between the first look and the last, up or down, on average;
+below it a line says so, for what is learned late is then told apart by what was hard from the start."""
+
+ROSE = 1.2
+"""By which factor the mean loss has to rise for a line to say that nothing was learned. A little it does where a small
+file is learned by heart."""
 
 
 def report_of(file: OwnFile, settings: Settings, choice: Choice, target: Proxy) -> dict[str, Any]:
@@ -48,6 +52,7 @@ def report_of(file: OwnFile, settings: Settings, choice: Choice, target: Proxy) 
         "probe": choice.probe.key,
         "mean_loss": {
             "looks": choice.probe.losses.mean(axis=0).tolist(),
+            "moved": float(np.abs(choice.probe.losses[:, -1] - choice.probe.losses[:, 0]).mean()),
             "later_learned_at_end": float(choice.probe.losses[choice.later, -1].mean()),
             "others_at_end": float(choice.probe.losses[~choice.later, -1].mean()),
         },
@@ -85,18 +90,20 @@ def _judged(content: Mapping[str, Any]) -> str:
     return (
         f"{content['file']}: {part} examples ({LAYOUTS[content['layout']]}), judged by their loss while "
         f"{model['name']} ({_count(model['parameters'])} parameters) learns them for {epochs_of(how['epochs'])}{long}"
-        f"{_learned(content['mean_loss']['looks'])}."
+        f"{_learned(**content['mean_loss'])}."
     )
 
 
-def _learned(looks: Sequence[float]) -> str:
+def _learned(looks: Sequence[float], moved: float, **_: float) -> str:
     """Whether the probe learned, where it looked more than once."""
     if len(looks) < 2:
         return ""
     fell = f"; their mean loss is {looks[0]:.3g} after the first and {looks[-1]:.3g} after the last"
-    if looks[-1] <= (1 - LEARNED) * looks[0]:
+    if looks[-1] > ROSE * looks[0]:
+        return f"{fell}: it rose, so that they tell nothing; lower --lr"
+    if moved >= MOVED * looks[0]:
         return fell
-    return f"{fell}, so that it hardly learned in between: raise --epochs or --lr"
+    return f"{fell}, and each hardly moved in between: raise --epochs or --lr"
 
 
 def _found(content: Mapping[str, Any]) -> str:

@@ -134,6 +134,7 @@ class _Pursuit:
         self._run_of = {name: names[key] for name, key in keys.items()}
         """Arms of the same content are one run, called after the first of them."""
         self._blocks = [self._block(suite, own) for own in suite.contrasts]
+        self._same = {own.name for own in suite.contrasts if self._is_one_run(suite, own)}
         there = journal.read()
         self._suite = replace(suite, added=Added(margin, {} if there is None else there.seeds))
         self._seen: list[Seen] = []
@@ -215,11 +216,11 @@ class _Pursuit:
     def _look(self) -> None:
         self._seen = self._bench.look(self._suite)
         self._looks += 1
-        levels = self._levels()
+        levels, owed = self._levels(), {self._run_of[cell.arm.name] for cell in self._bench.left(self._suite)}
         for seen, block in zip(self._seen, self._blocks, strict=True):
             now = min((levels[run] for run in block), default=0), seen.judged.n
             level, n = self._before.get(seen.judged.name, now)
-            if now[0] > level and now[1] <= n:
+            if now[0] > level and now[1] <= n and not block & owed:
                 self._stuck.add(seen.judged.name)
             self._before[seen.judged.name] = now
         self._tell(look_line(self._looks, [seen.judged for seen in self._seen], self._time_left))
@@ -247,14 +248,18 @@ class _Pursuit:
         found = []
         for seen, block in zip(self._seen, self._blocks, strict=True):
             own = seen.judged
-            if own.verdict == "unresolved" and block and not self._hopeless(seen):
+            if own.verdict == "unresolved" and not self._hopeless(seen, block):
                 needed = expected_seeds(own.estimate, seen.sd, own.n, self._margin, level=self._level)
                 found.append(Open(own.name, block, own.n, needed))
         return found
 
-    def _hopeless(self, seen: Seen) -> str:
+    def _hopeless(self, seen: Seen, block: frozenset[str]) -> str:
         """Why more seeds would not help, or nothing."""
         own = seen.judged
+        if not block:
+            return "the suite has no two arms that differ in it alone"
+        if own.name in self._same:
+            return "both of its sides are the very same runs"
         if own.name in self._stuck:
             return "cells of the seeds that were added ran out of memory"
         if own.n >= ALIKE and math.isfinite(own.estimate) and math.isnan(seen.sd):
@@ -281,6 +286,12 @@ class _Pursuit:
         pairs = pairs_of(suite, contrast.of, contrast.minus)
         places = {int(place) for place in (*pairs.of, *pairs.minus)}
         return frozenset(self._run_of[suite.arms[place].name] for place in places)
+
+    def _is_one_run(self, suite: Suite, contrast: Contrast) -> bool:
+        """Whether each pair is one run under two names, so that no seed can tell its sides apart."""
+        pairs = pairs_of(suite, contrast.of, contrast.minus)
+        sides = [[self._run_of[suite.arms[int(place)].name] for place in side] for side in (pairs.of, pairs.minus)]
+        return bool(sides[0]) and sides[0] == sides[1]
 
     def _seeds_up_to(self, levels: Mapping[str, int]) -> dict[str, list[int]]:
         """The first added seeds, so many, of each run, by the names of all arms that are that run."""
@@ -317,13 +328,16 @@ class _Pursuit:
         if ended in ("resolved", "budget", "exhausted"):
             levels, seconds = self._levels(), self._seconds()
             wanted = {own.name: own for own in self._open()}
-            hopeless = {seen.judged.name: self._hopeless(seen) for seen in self._seen}
+            why = {
+                seen.judged.name: self._hopeless(seen, block)
+                for seen, block in zip(self._seen, self._blocks, strict=True)
+            }
             more = []
             for own in self._unresolved():
                 found = wanted.get(own.name)
                 spent = math.inf if found is None else cost(found, levels, seconds) / self._bench.workers
                 needed = math.inf if found is None else found.needed
-                more.append(missing_line(own, needed, spent, hopeless[own.name]))
+                more.append(missing_line(own, needed, spent, why[own.name]))
             sentences += [left_line(ended, len(contrasts), len(more), self._looks), *more]
         return Resolved(
             self._suite, contrasts, self._looks, ended, sentences, self._margin, self._foresight, self._failed

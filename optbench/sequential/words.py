@@ -64,7 +64,7 @@ def _interval(own: Judged) -> str:
         return "no estimate yet"
     estimate = f"{difference_text(own.estimate, own.metric)}{unit}"
     if not math.isfinite(own.low) or not math.isfinite(own.high):
-        return f"{estimate} [no interval yet]"
+        return f"{estimate} [no interval]"
     return f"{estimate} [{difference_text(own.low, own.metric)}, {difference_text(own.high, own.metric)}]"
 
 

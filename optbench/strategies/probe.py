@@ -113,7 +113,7 @@ class ProbeRun:
 
         def look(step: int) -> None:
             recorder.end_step()
-            if spec.record == "looks" and step % steps_per_epoch == 0:
+            if spec.record != "online" and step % steps_per_epoch == 0:
                 recorder.whole.append(example_losses(model, task, prepared, micro_batch=spec.micro_batch))
 
         history = History()
@@ -135,7 +135,9 @@ class ProbeRun:
                 "strategy's probe another optimizer or a lower learning rate"
             )
         looks = recorder.whole
-        losses = np.stack(looks, axis=1) / np.stack(looks, axis=1).mean(axis=0) if looks else recorder.looks
+        losses = np.stack(looks, axis=1) if looks else recorder.looks
+        if spec.record == "looks":
+            losses = losses / losses.mean(axis=0)
         dimensions = self.subject.dimensions()
         everything = cost.Work.of(prepared, np.arange(len(prepared)))
         flops = spec.epochs * cost.training_flops(dimensions, spec.optimizer, everything, steps=steps_per_epoch)

@@ -39,8 +39,11 @@ else:
 class ProbeSpec(Spec):
     """A training of `epochs` epochs with `optimizer`, of the cell's own model or of a cheaper proxy.
 
-    Each example's loss is noted when it passes by (`online`, which costs nothing) or by a forward pass over the
-    training set after each epoch (`looks`). The seed is the probe's own, so that all cells share one probe.
+    Each example's loss is noted when it passes by (`online`, which costs nothing), over the mean loss of its batch; or
+    by a forward pass over the training set after each epoch, over the mean of that look (`looks`) or as it is
+    (`losses`). Over the mean, every epoch counts alike: where a proxy learns all of a small set, late looks are noise
+    of its own size, and the losses themselves are what tells examples apart. The seed is the probe's own, so that all
+    cells share one probe.
     """
 
     model: ProbeModel = SameModel()
@@ -48,5 +51,5 @@ class ProbeSpec(Spec):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
     batch_size: Annotated[int, Field(ge=1)] = 64
     micro_batch: Annotated[int, Field(ge=1)] = 4096
-    record: Literal["online", "looks"] = "online"
+    record: Literal["online", "looks", "losses"] = "online"
     seed: Annotated[int, Field(ge=0)] = 0

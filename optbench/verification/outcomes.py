@@ -97,6 +97,13 @@ def _wrong_notes(content: Mapping[str, Any]) -> Iterator[str]:
         yield f"result.shift_cosine is {recorded!r}, but the worst of the observed steps is {worst}"
 
 
+def _passes_after(estimator: Any, steps: int) -> float | None:
+    """The passes of so many steps; None for an estimator whose steps are not all alike and that does not tell."""
+    if hasattr(estimator, "passes_after"):
+        return float(estimator.passes_after(steps))
+    return float(estimator.passes_per_step) * steps if getattr(estimator, "refresh_every", 1) == 1 else None
+
+
 def _wrong_budget(
     result: Mapping[str, Any], measured: Mapping[str, Any], outcome: str, cell: CellSpec
 ) -> Iterator[str]:
@@ -104,8 +111,8 @@ def _wrong_budget(
     if (outcome == "completed" and steps != planned) or steps > planned:
         yield f"result.steps_done is {steps:g} of {planned} steps of the cell, and the outcome is {outcome}"
     estimator = cell.optimizer.estimator
-    if getattr(estimator, "refresh_every", 1) == 1:
-        passes = float(estimator.passes_per_step) * steps
+    passes = _passes_after(estimator, int(steps)) if steps >= 0 else None
+    if passes is not None:
         if not same(result.get("passes"), passes, relative=1e-9):
             yield f"result.passes is {result.get('passes')!r}, but {steps:g} steps of this optimizer are {passes:g}"
     made = measured.get("provenance", {})
@@ -170,9 +177,8 @@ def _wrong_schedule(curves: pd.DataFrame, cell: CellSpec) -> Iterator[str]:
         if not same(scale, factor(step / steps), floor=1e-3):
             yield f"its lr_scale at step {step} is {scale:.9g}, but the schedule says {factor(step / steps):.9g}"
             return
-    per_step = cell.optimizer.estimator.passes_per_step
-    if getattr(cell.optimizer.estimator, "refresh_every", 1) == 1:
-        for step, passes in enumerate(curves["passes"].tolist(), start=1):
-            if not same(passes, float(per_step) * step, relative=1e-9):
-                yield f"its passes after {step} steps are {passes:.9g}, but {float(per_step) * step:.9g} were asked for"
-                return
+    for step, passes in enumerate(curves["passes"].tolist(), start=1):
+        expected = _passes_after(cell.optimizer.estimator, step)
+        if expected is not None and not same(passes, expected, relative=1e-9):
+            yield f"its passes after {step} steps are {passes:.9g}, but {expected:.9g} were asked for"
+            return

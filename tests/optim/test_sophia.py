@@ -78,7 +78,7 @@ def test_it_follows_algorithm_3_of_the_paper(tiny, weight_decay):
             return slow(**part.inputs).logits.flatten(0, 1)[part.positions]
 
         if step % every == 0:
-            answers = drawn(part, logits().detach(), step)
+            answers = drawn(part, logits().detach(), step=step, seed=torch.initial_seed())
             loss = -logits().log_softmax(-1)[range(count), answers].sum() / count
             for own, g in zip(h, torch.autograd.grad(loss, list(slow.parameters())), strict=True):
                 own.mul_(beta2).add_((1 - beta2) * count * g * g)
@@ -117,7 +117,7 @@ def test_the_estimate_is_the_diagonal_of_the_gauss_newton_matrix_on_average(tiny
     ask = oracle(tiny, given)
     total, square = torch.zeros(size, dtype=torch.float64), torch.zeros(size, dtype=torch.float64)
     for step in range(rounds):
-        ask.gradient_of_answers(lambda part, outputs, step=step: drawn(part, outputs, step))
+        ask.gradient_of_answers(lambda part, outputs, step=step: drawn(part, outputs, step=step))
         found = count * torch.cat([p.grad.reshape(-1) for p in parameters]).square()
         total += found
         square += found.square()
@@ -135,18 +135,30 @@ def test_draws_follow_the_distribution():
     logits = torch.tensor([[0.0, 1.0, -1.0, 3.0]]).repeat(2000, 1)
     ids = torch.arange(2000).unsqueeze(1)
     part = Part({"input_ids": ids}, torch.arange(2000), torch.zeros(2000, dtype=torch.long))
-    counts = torch.stack([torch.bincount(drawn(part, logits, step), minlength=4) for step in range(10)]).sum(0)
+    counts = torch.stack([torch.bincount(drawn(part, logits, step=step), minlength=4) for step in range(10)]).sum(0)
     p = logits[0].softmax(-1).double()
     chi2 = ((counts - 20_000 * p).square() / (20_000 * p)).sum()
     assert float(chi2) < 16.3, "three degrees of freedom, p = 0.001"
-    assert not torch.equal(drawn(part, logits, 0), drawn(part, logits, 1))
+    assert not torch.equal(drawn(part, logits, step=0), drawn(part, logits, step=1))
+
+
+def test_seeds_draw_differently_and_examples_are_told_apart_whatever_else_a_batch_holds():
+    ids = torch.arange(400).unsqueeze(1)
+    said = torch.zeros(400, dtype=torch.long)
+    part = Part({"attention_mask": torch.ones_like(ids), "input_ids": ids}, torch.arange(400), said)
+    logits = torch.zeros(400, 2)
+    first = drawn(part, logits, step=0, seed=7)
+    assert 120 < int(first.sum()) < 280, "not one number for all that have the same mask"
+    for seed in (8, -1, 2**63 + 5, 2**64 - 1):
+        assert not torch.equal(drawn(part, logits, step=0, seed=seed), first)
+    assert torch.equal(drawn(Part({"input_ids": ids}, torch.arange(400), said), logits, step=0, seed=7), first)
 
 
 def test_positions_of_an_example_draw_independently():
     """Neighbours agree as often as chance has it: 1/2 of the time for two equal tokens."""
     ids = torch.arange(500).unsqueeze(1).repeat(1, 8)
     part = Part({"input_ids": ids}, torch.arange(4000), torch.zeros(4000, dtype=torch.long))
-    found = drawn(part, torch.zeros(4000, 2), 0).view(500, 8)
+    found = drawn(part, torch.zeros(4000, 2), step=0).view(500, 8)
     agree = (found[:, 1:] == found[:, :-1]).double().mean()
     assert abs(float(agree) - 0.5) < 4 * 0.5 / math.sqrt(3500)
     across = (found[1:] == found[:-1]).double().mean()
@@ -157,22 +169,22 @@ def test_one_token_that_has_all_the_probability_is_drawn():
     logits = torch.full((50, 9), -math.inf)
     logits[:, 8] = 0.0
     part = Part({"input_ids": torch.arange(50).unsqueeze(1)}, torch.arange(50), torch.zeros(50, dtype=torch.long))
-    assert drawn(part, logits, 3).tolist() == [8] * 50
+    assert drawn(part, logits, step=3).tolist() == [8] * 50
 
 
 def test_padding_order_and_the_cut_change_no_draw():
     (whole,) = batch(examples=5).parts
     logits = torch.randn(len(whole.targets), VOCABULARY, generator=torch.Generator().manual_seed(1))
-    expected = drawn(whole, logits, 4).view(5, -1)
+    expected = drawn(whole, logits, step=4).view(5, -1)
     length = whole.inputs["input_ids"].shape[1]
     for rows in ([3, 0], [4], [2, 1, 0]):
         part = of_rows(whole, rows, 5)  # Rows in this order, positions in that of the whole.
         own = logits.view(5, -1, VOCABULARY)[sorted(rows)].flatten(0, 1)
-        found = drawn(part, own, 4)
+        found = drawn(part, own, step=4)
         assert found.view(len(rows), -1).tolist() == expected[sorted(rows)].tolist()
         padded = nn.functional.pad(part.inputs["input_ids"], (0, 3), value=6)
         places = part.positions // length * (length + 3) + part.positions % length
-        assert torch.equal(drawn(Part({"input_ids": padded}, places, part.targets), own, 4), found)
+        assert torch.equal(drawn(Part({"input_ids": padded}, places, part.targets), own, step=4), found)
 
 
 def test_micro_batches_change_nothing_but_rounding(tiny):
@@ -202,6 +214,7 @@ def test_passes_are_one_and_a_tenth():
         built.step(ask)
         passes += ask.passes
     assert passes == pytest.approx(22.0) == pytest.approx(20 * float(optimizer.estimator.passes_per_step))
+    assert [float(optimizer.estimator.passes_after(k)) for k in (0, 1, 10, 11, 20)] == [0, 2, 11, 13, 22]
     assert built.state_bytes() == 2 * sum(4 * p.numel() for p in model.module.parameters())
 
 
@@ -230,7 +243,7 @@ def test_rule_and_estimator_need_each_other():
 def test_what_is_no_language_model_is_refused():
     numbers = Part({"x": torch.zeros(2, 3)}, torch.arange(2), torch.zeros(2))
     with pytest.raises(UserError, match="it is for language models"):
-        drawn(numbers, torch.zeros(2, 1), 0)
+        drawn(numbers, torch.zeros(2, 1), step=0)
 
 
 def test_large_tensors_are_updated_in_groups(tiny, monkeypatch):
@@ -241,3 +254,13 @@ def test_large_tensors_are_updated_in_groups(tiny, monkeypatch):
     monkeypatch.setattr(clipped_newton, "AT_ONCE", 42)
     spec(lr=0.1).build(parameters_of(other)).step(oracle(other, batch()))
     assert all(torch.equal(a, b) for a, b in zip(tiny.parameters(), other.parameters(), strict=True))
+
+
+def test_records_are_held_against_the_passes_of_every_step():
+    from optbench.verification.outcomes import _passes_after
+
+    every = {"kind": "gauss_newton_bartlett", "refresh_every": 4}
+    estimator = OptimizerSpec.model_validate({"estimator": every, "rule": {"kind": "sophia"}}).estimator
+    assert [_passes_after(estimator, steps) for steps in (1, 4, 5, 8, 9)] == [2.0, 5.0, 7.0, 10.0, 12.0]
+    held = {"kind": "sharpness_aware", "refresh_every": 4}
+    assert _passes_after(OptimizerSpec.model_validate({"estimator": held, "rule": {"kind": "gd"}}).estimator, 5) is None

@@ -82,10 +82,11 @@ class Suite:
     tuned: Tuned | None = None
     added: Added | None = None
     asked: Asked = Asked()
+    left_out: int = 0
 
     @property
     def family(self) -> int:
-        return len(self.contrasts)
+        return len(self.contrasts) + self.left_out
 
     def cells(self) -> list[Cell]:
         own = [Cell(arm, seed) for arm, seed in itertools.product(self.arms, self.seeds)]

@@ -57,6 +57,15 @@ def lines_of(suite, bench):
     return list(report_of(suite, bench.store).answer.lines)
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_rows_that_are_all_alike_have_no_first(bench, seeds):
+    suite = bench.suite(("adamw", "muon", "gd"), seeds=seeds)
+    bench.fill(suite, lambda cell: 0.0)
+    said = render(suite, bench.store, "table")
+    assert "all 3 combinations came out alike: 0.0" in said and "none is first" in said
+    assert "happened to come first" not in said and "has the best mean" not in said and "flattered" not in said
+
+
 def test_a_clear_best_is_named_with_its_figure_its_cost_and_its_scale(bench, measured):
     suite = measured(by_optimizer(gd=0.2, adamw=0.3, muon=0.6, sam=0.31), models=("aa", "bb"), strategies=("u", "v"))
     lines = lines_of(measured(by_optimizer(gd=0.2, adamw=0.3, muon=0.6, sam=0.31), models=("aa", "bb")), bench)

@@ -126,8 +126,8 @@ def test_numbers_that_agree_up_to_rounding_prove_nothing(bench, looked_at):
     assert ranking_of(shown.standings[0], "m", math.nan).plan is None
     values = shown.standings[0].by_seed["m"].to_numpy()
     assert not resolved_pairs(values, higher=True, inference=ANYTIME).any()
-    # With a number of seeds that was fixed this is as it was.
-    assert table_of(bench, declared).tied.to_numpy().any()
+    assert not table_of(bench, declared).tied.to_numpy().any()
+    assert not resolved_pairs(values, higher=True, inference=FIXED).any()
 
 
 def test_figures_that_no_seed_moves_have_an_interval_of_no_width(bench, looked_at):
@@ -137,7 +137,8 @@ def test_figures_that_no_seed_moves_have_an_interval_of_no_width(bench, looked_a
     assert table_of(bench, suite).half_width["m"].tolist() == [0.0, 0.0, 0.0]
     assert ANYTIME.half_width(0.1, 1e-17, 3) == 0 and ANYTIME.half_width(0.1, 1e-3, 3) == math.inf
     assert ANYTIME.interval([0.1, 0.1, 0.1]) == (pytest.approx(0.1), 0.0)
-    assert FIXED.half_width(0.1, 1e-17, 3) == half_width(1e-17, 3) > 0
+    assert FIXED.half_width(0.1, 1e-17, 3) == 0
+    assert FIXED.half_width(0.1, 1e-3, 3) == half_width(1e-3, 3) > 0
 
 
 def test_fronts_allow_for_looks(bench, looked_at):

@@ -225,6 +225,28 @@ def test_seeds_that_stay_incomplete_are_not_waited_for():
     ]
 
 
+def test_a_budget_that_ends_before_added_seeds_begin_is_not_taken_for_memory():
+    """The seeds are in the journal and not in the records, for no cell was begun in time."""
+
+    class Slow(Bench):
+        def length(self, arm):
+            return 60.0 if len(self.values) < 6 else 5000.0
+
+    bench = Slow({"muon": 0.012}, {"muon": 0.1, "adamw": 0.1})
+    found = ended(suite("muon", seeds=3), bench, seconds=3600)
+    assert found.ended == "budget"
+    assert found.contrasts[0].verdict == "unresolved"
+    assert not any("memory" in line for line in found.sentences)
+
+
+def test_two_names_of_one_run_get_no_seeds():
+    bench = Bench({}, {})
+    found = ended(same_runs(suite("muon"), muon="adamw"), bench, seconds=1e6)
+    assert (found.ended, found.looks) == ("exhausted", 1)
+    assert len(bench.values) == 3, "the pilot, and the same runs once"
+    assert found.sentences[-1] == "muon minus adamw: unresolved at 3 seeds; both of its sides are the very same runs"
+
+
 @pytest.mark.parametrize("gain", [0.0, 0.25])
 def test_seeds_that_all_give_the_same_difference_are_not_added_for_ever(gain):
     """Two sides that answer nothing right, or one optimizer beside itself: no interval exists, however many seeds."""

@@ -193,6 +193,14 @@ def test_a_model_that_cannot_read_the_task_is_refused_when_the_suite_is_read(
         load_suite(path)
 
 
+def test_an_optimizer_that_draws_tokens_is_refused_where_there_are_none(tmp_path):
+    path = tmp_path / "suite.yaml"
+    text = SUITE.format(model="linear-attention", task="icl-regression", strategy="uniform").lstrip()
+    path.write_text(text.replace("[gd]", "[gd, sophia]"), encoding="utf-8")
+    with pytest.raises(UserError, match=r":4: .*sophia draws targets from a distribution over tokens, so that it is"):
+        load_suite(path)
+
+
 def test_the_cost_of_a_step_is_known_without_data():
     from optbench.cost import mean_work
 
