@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 import sys
+import sysconfig
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 import numpy as np
 
 from optbench.errors import UserError
 
+OURS = Path(__file__).resolve().parents[1]
 LONGEST = 240
 """Characters of a message that are told."""
 
@@ -34,7 +38,8 @@ def foreign(what: str) -> Iterator[None]:
         raise Raised(f"{what}: {_short(str(error))}") from error
     # Foreign code may raise anything, also an exit, and the other properties are still to be looked at.
     except (Exception, SystemExit) as error:
-        raise Raised(f"{what} raised {type(error).__name__}: {_short(str(error)) or 'without a message'}") from error
+        text = _short(str(error)) or "without a message"
+        raise Raised(f"{what} raised {type(error).__name__}{_where(error)}: {text}") from error
 
 
 @contextmanager
@@ -46,6 +51,17 @@ def generators_kept() -> Iterator[None]:
     finally:
         np.random.set_state(of_numpy)
         random.setstate(of_python)
+
+
+def _where(error: BaseException) -> str:
+    """The file and line that whoever brought the code can mend: the last that is neither installed nor ours."""
+    installed = {Path(path).resolve() for path in (sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))}
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        path = Path(frame.filename).resolve()
+        if path.is_file() and not {*installed, OURS} & set(path.parents):
+            return f" at {path.name}:{frame.lineno}"
+    return ""
 
 
 def _short(message: str) -> str:

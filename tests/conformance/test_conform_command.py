@@ -47,7 +47,7 @@ def test_one_that_is_not_fit_ends_with_1_and_json_says_why(monkeypatch):
             "name": "builds",
             "required": True,
             "passed": False,
-            "detail": "building it raised SystemExit: 0; nothing else was tried",
+            "detail": "building it raised SystemExit at exits.py:11: 0; nothing else was tried",
         }
     ]
     assert content["gd"]["fit"] is True

@@ -170,9 +170,12 @@ def test_an_evaluation_has_to_give_the_weights_back(monkeypatch):
 
 def test_an_error_in_a_step_is_the_finding_of_every_property_that_steps():
     findings = plugin("matrices_only")
-    words = "step 1 raised RuntimeError: expected a matrix, got (6,)"
+    words = "step 1 raised RuntimeError at matrices_only.py:15: expected a matrix, got (6,)"
     assert findings[MOVES].detail == words
-    assert findings[DESCENDS].detail == "descending a quadratic raised RuntimeError: expected a matrix, got (5,)"
+    assert (
+        findings[DESCENDS].detail
+        == "descending a quadratic raised RuntimeError at matrices_only.py:15: expected a matrix, got (5,)"
+    )
     assert findings["builds"].passed
     assert {MOVES, USES, FACTOR, RESUMES, SAM} <= failed(findings, required=True)
 
@@ -180,8 +183,11 @@ def test_an_error_in_a_step_is_the_finding_of_every_property_that_steps():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("exits", "building it raised SystemExit: 0; nothing else was tried"),
-        ("fails_to_import", "building it raised ZeroDivisionError: division by zero; nothing else was tried"),
+        ("exits", "building it raised SystemExit at exits.py:11: 0; nothing else was tried"),
+        (
+            "fails_to_import",
+            "building it raised ZeroDivisionError at fails_to_import.py:5: division by zero; nothing else was tried",
+        ),
     ],
 )
 def test_what_does_not_build_is_one_finding(name, words, capsys):
