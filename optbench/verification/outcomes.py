@@ -111,7 +111,7 @@ def _wrong_budget(
     if (outcome == "completed" and steps != planned) or steps > planned:
         yield f"result.steps_done is {steps:g} of {planned} steps of the cell, and the outcome is {outcome}"
     estimator = cell.optimizer.estimator
-    passes = _passes_after(estimator, int(steps)) if steps >= 0 else None
+    passes = _passes_after(estimator, int(steps)) if 0 <= steps <= planned else None
     if passes is not None:
         if not same(result.get("passes"), passes, relative=1e-9):
             yield f"result.passes is {result.get('passes')!r}, but {steps:g} steps of this optimizer are {passes:g}"
