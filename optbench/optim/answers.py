@@ -1,8 +1,8 @@
 """Targets drawn from a model's own distribution, the same however a batch is cut into parts.
 
 A draw must not depend on which examples stand beside each other: batches are cut by length, by memory and over
-processes, and a cut is to change numbers by rounding only. So the uniform number of a position is a hash of the step,
-of the example that it belongs to (its tokens and targets) and of its place in it, and of nothing else. (Padding in
+processes, and a cut is to change numbers by rounding only. So the uniform number of a position is a hash of the seed,
+the step, the example that it belongs to (its tokens and targets) and its place in it, and of nothing else. (Padding in
 front of an example moves its places, and so its draws; behind it, where the tasks pad, it changes nothing.)
 
 Legend: B examples, T tokens, N supervised positions, V tokens of the vocabulary.

@@ -108,6 +108,18 @@ class RuleSpec(Protocol):
         ...
 
 
+class Elementwise:
+    """A spec of a rule without products of matrices; elementwise work is not counted."""
+
+    def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
+        """None."""
+        return 0.0
+
+    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
+        """None."""
+        return 0.0
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What an estimator reports; the gradient itself lies in `p.grad`.

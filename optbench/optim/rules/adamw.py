@@ -8,14 +8,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from optbench.optim.base import Parameter, Rule
+from optbench.optim.base import Elementwise, Parameter, Rule
 from optbench.optim.search import Choice, Range, Space
 from optbench.spec import Spec
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class AdamW(Spec):
+class AdamW(Spec, Elementwise):
     """m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2; w <- (1 - lr wd) w - lr m^ / (sqrt(v^) + eps), where ^ is the
     bias correction 1 / (1 - b^t)."""
 
@@ -33,14 +33,6 @@ class AdamW(Spec):
         "betas": Choice(values=[[0.9, 0.999], [0.9, 0.95], [0.95, 0.99]]),
         "weight_decay": Choice(values=[0.0, 0.01, 0.1]),
     }
-
-    def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
-        """No matrix product: elementwise work is not counted."""
-        return 0.0
-
-    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
-        """No matrix product."""
-        return 0.0
 
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """torch.optim.AdamW, fused: the baseline must not be a slow one."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from optbench.optim.base import Parameter, Rule
+from optbench.optim.base import Elementwise, Parameter, Rule
 from optbench.optim.search import Choice, Range, Space
 from optbench.spec import Spec
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class GD(Spec):
+class GD(Spec, Elementwise):
     """m <- momentum m + g; w <- w - lr m. With momentum 0, the default, plain gradient descent."""
 
     kind: Literal["gd"] = "gd"
@@ -38,14 +38,6 @@ class GD(Spec):
         if self.nesterov and self.momentum == 0.0:
             raise ValueError("nesterov needs a momentum above 0")
         return self
-
-    def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
-        """No matrix product: elementwise work is not counted."""
-        return 0.0
-
-    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
-        """No matrix product."""
-        return 0.0
 
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """torch.optim.SGD with its fused kernel."""

@@ -7,14 +7,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from optbench.optim.base import Parameter, Rule
+from optbench.optim.base import Elementwise, Parameter, Rule
 from optbench.optim.search import Choice, Range, Space
 from optbench.spec import Spec
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class Sophia(Spec):
+class Sophia(Spec, Elementwise):
     """m <- b1 m + (1 - b1) g; w <- (1 - lr wd) w - lr clip(m / max(gamma h, eps), 1), with h <- b2 h + (1 - b2) h^
     where an estimator gives a new estimate h^ of the diagonal (algorithm 3 of the paper).
 
@@ -39,14 +39,6 @@ class Sophia(Spec):
         "gamma": Range(low=0.005, high=0.5),
         "weight_decay": Choice(values=[0.0, 0.01, 0.1]),
     }
-
-    def update_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
-        """No matrix product: elementwise work is not counted."""
-        return 0.0
-
-    def precondition_flops(self, matrices: Sequence[tuple[int, int]]) -> float:
-        """No matrix product."""
-        return 0.0
 
     def build(self, parameters: Sequence[Parameter]) -> Rule:
         """Two tensors of state for each parameter: m and h."""
