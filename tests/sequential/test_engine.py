@@ -232,6 +232,9 @@ def test_a_budget_that_ends_before_added_seeds_begin_is_not_taken_for_memory():
         def length(self, arm):
             return 60.0 if len(self.values) < 6 else 5000.0
 
+        def seconds(self, of):
+            return {cell.arm.name: 60.0 for cell in of.cells() if cell.key in self.values}
+
     bench = Slow({"muon": 0.012}, {"muon": 0.1, "adamw": 0.1})
     found = ended(suite("muon", seeds=3), bench, seconds=3600)
     assert found.ended == "budget"
