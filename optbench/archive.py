@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from optbench.bundle import SUFFIX as BUNDLE
 from optbench.bundle import Bundle
 from optbench.errors import UserError
-from optbench.store import PANEL, PANELS, Record, Store, record_of
+from optbench.store import Record, Store, panels_in, record_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,8 +194,7 @@ def _line(key: str, store: Store) -> str:
         return ""
     content = record.content()
     content["optimizer"].pop("observed", None)
-    found = {path.parent.name for path in (store.folder(key) / PANELS).glob(f"*/{PANEL}")}
-    panels = {panel: store.panel(key, panel) for panel in sorted(found)}
+    panels = {panel: store.panel(key, panel) for panel in panels_in(store.folder(key))}
     if panels:
         content["panels"] = panels
     for place, text in _texts(content, key):

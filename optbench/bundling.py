@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optbench import seal
 from optbench.bundle import FORMAT, MANIFEST, OVERRIDES, PARTS, SOURCES, SUFFIX, VERSION, Bundle, is_name
 from optbench.errors import UserError, suggestion
-from optbench.store import ADDED, CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Store
+from optbench.store import ADDED, CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Store, panels_in
 
 if TYPE_CHECKING:
     import pyarrow
@@ -138,13 +138,13 @@ def _record_files(
             yield name, packed(_intact(folder / name), str(folder / name))
     if weights and (folder / WEIGHTS).is_file():
         yield WEIGHTS, _intact(folder / WEIGHTS)
-    for own in sorted((folder / PANELS).glob(f"*/{PANEL}")) if "panels" not in without else []:
-        found = store.panel(key, own.parent.name)
+    for panel in panels_in(folder) if "panels" not in without else []:
+        found = store.panel(key, panel)
         assert found is not None
         probes |= _named_probes(found["notes"])
-        place = f"{PANELS}/{own.parent.name}"
-        yield f"{place}/{PANEL}", _text(own.parent, PANEL, f"{key} panel {own.parent.name}")
-        for table in sorted(own.parent.glob("*.parquet")) if "tables" not in without else []:
+        place = f"{PANELS}/{panel}"
+        yield f"{place}/{PANEL}", _text(folder / place, PANEL, f"{key} panel {panel}")
+        for table in sorted((folder / place).glob("*.parquet")) if "tables" not in without else []:
             yield f"{place}/{table.name}", packed(_intact(table), str(table))
 
 

@@ -17,7 +17,7 @@ from optbench.errors import UserError
 from optbench.seal import SEAL
 from optbench.sequential.journal import stated_in
 from optbench.spec import canonical
-from optbench.store import CURVES, PANEL, PANELS, QUESTIONS, WEIGHTS, Store, write_whole
+from optbench.store import CURVES, PANELS, QUESTIONS, WEIGHTS, Store, panels_in, write_whole
 from optbench.verification.evidence import Evidence
 from optbench.verification.examine import Examiner
 from optbench.verification.problem import Findings
@@ -112,9 +112,9 @@ def _take(evidence: Evidence, target: Store, merged: Merged) -> None:
 def _copy(source: Path, folder: Path) -> None:
     """The files of a record and the findings of its panels; seals are made anew, for the files as they are now."""
     _copy_files(source, folder)
-    for panel in sorted((source / PANELS).glob(f"*/{PANEL}")):
-        own = panel.parent
-        write_whole(folder / PANELS / own.name, lambda inner, own=own: _copy_files(own, inner))  # type: ignore[misc]
+    for panel in panels_in(source):
+        own = source / PANELS / panel
+        write_whole(folder / PANELS / panel, lambda inner, own=own: _copy_files(own, inner))  # type: ignore[misc]
 
 
 def _copy_files(source: Path, folder: Path) -> None:

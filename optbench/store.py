@@ -100,7 +100,7 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """All records, by key."""
-        for path in sorted(self.root.glob(f"[0-9a-f][0-9a-f]/*/{RECORD}")):
+        for path in sorted(self.root.glob(f"[0-9a-f][0-9a-f]/[!.]*/{RECORD}")):
             found = self.record(path.parent.name)
             if found is not None:
                 yield found
@@ -194,6 +194,12 @@ class Store:
             raise UserError(f"{folder}: has no {RECORD}; {RUN_AGAIN}")
 
 
+def panels_in(folder: Path) -> list[str]:
+    """The panels whose findings are in the folder of a record; not those that a process is still writing, or was when
+    it was killed."""
+    return sorted(path.parent.name for path in (folder / PANELS).glob(f"[!.]*/{PANEL}"))
+
+
 def write_whole(target: Path, fill: Callable[[Path], None]) -> Path:
     """Makes the folder `target` with the files that `fill` writes, all of them or none, flushed to the disk.
 
@@ -283,4 +289,8 @@ def _is_alive(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        # One that has ended stays in the table of processes until its parent asks; some containers have none that does.
+        return not Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].lstrip().startswith("Z")
+    except (OSError, IndexError):
+        return True

@@ -129,8 +129,8 @@ def test_killed_at_any_moment_and_run_again_the_records_are_those_of_an_uninterr
     time.sleep(wait)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for path in tmp_path.glob("[0-9a-f][0-9a-f]/*/record.json"):
-        assert json.loads(path.read_text())["key"] == path.parent.name
+    for record in Store(tmp_path).records():
+        assert contents(record.path) == contents(Store(finished).folder(record.key))
     done = subprocess.run(run(small, tmp_path, workers=2), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == contents(finished)

@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from optbench import seal
 from optbench.errors import UserError
-from optbench.store import CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS
+from optbench.store import CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, is_leftover
 from optbench.verification.problem import LOOK_AGAIN, RUN_AGAIN, Findings
 
 Label = Callable[[Path], str]
@@ -80,7 +80,8 @@ def evidence_in(folder: Path, label: Label, found: Findings, *, root: Path, seal
     if (folder / PANELS).is_dir():
         for own in sorted((folder / PANELS).iterdir()):
             if own.name.startswith(".") and own.name.endswith(".tmp"):
-                found.add(label(own), "left over from a process that was killed", "delete it, or run the suite again")
+                if is_leftover(own):
+                    found.add(label(own), "left over from a process that was killed", "delete it: the next run does")
             elif own.is_dir():
                 panels[own.name] = _files(own, label, found, main=PANEL, known=None, then=LOOK_AGAIN)
             else:

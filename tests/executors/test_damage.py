@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from small_runs import UPSAMPLE
@@ -177,6 +180,22 @@ def test_temporary_folders_of_other_machines_are_left_over_only_when_they_are_ol
     assert not is_leftover(elsewhere)
     os.utime(elsewhere, (0, 0))
     assert is_leftover(elsewhere)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_process_that_ended_unasked_for_is_not_writing(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    ours = temporary_for(tmp_path / "ab" / "abcd")
+    theirs = ours.with_name(ours.name.replace(f"-{os.getpid()}-", f"-{process.pid}-"))
+    theirs.mkdir(parents=True)
+    try:
+        assert not is_leftover(theirs)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # Ended, and still in the table of processes.
+        assert is_leftover(theirs)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 class Short:
