@@ -52,6 +52,9 @@ def executed(notebook: Any, folder: Path = FOLDER) -> Any:
             kernel_manager_class=ThisPython,
             config=Config(ThisPython={"transport": "ipc", "connection_file": str(Path(home) / "kernel.json")}),
             timeout=SECONDS,
+            # A busy machine may need as long for a kernel to start, and for the outputs of a cell that has ended.
+            startup_timeout=SECONDS,
+            iopub_timeout=SECONDS,
             record_timing=False,
             resources={"metadata": {"path": str(folder)}},
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -84,16 +86,16 @@ def report(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
     """One row per arm of the suite, from its records: see `optbench.reports.frame.arms_of` for the columns."""
     from optbench.reports.frame import arms_table
 
-    store = open_results(results)
-    return arms_table(_added(suite, store), store)
+    with _read(suite, results) as (whole, store):
+        return arms_table(whole, store)
 
 
 def cells(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
     """One row per cell of the suite, recorded or not: see `optbench.reports.frame.cells_table` for the columns."""
     from optbench.reports.frame import cells_table
 
-    store = open_results(results)
-    return cells_table(_added(suite, store), store)
+    with _read(suite, results) as (whole, store):
+        return cells_table(whole, store)
 
 
 def contrasts(suite: Suite, results: Path | str = "results/runs") -> pd.DataFrame:
@@ -101,9 +103,8 @@ def contrasts(suite: Suite, results: Path | str = "results/runs") -> pd.DataFram
     from optbench.reports.contrasts import contrasts_of
     from optbench.reports.frame import cells_table
 
-    store = open_results(results)
-    whole = _added(suite, store)
-    return contrasts_of(whole, store, cells_table(whole, store))
+    with _read(suite, results) as (whole, store):
+        return contrasts_of(whole, store, cells_table(whole, store))
 
 
 def open_results(results: Path | str = "results/runs") -> Store:
@@ -117,8 +118,15 @@ def open_results(results: Path | str = "results/runs") -> Store:
     return open_store(Path(results))
 
 
-def _added(suite: Suite, store: Store) -> Suite:
-    """With the seeds that `until_resolved` added to it there."""
+@contextmanager
+def _read(suite: Suite, results: Path | str) -> Iterator[tuple[Suite, Store]]:
+    """The results, and the suite with the seeds that `until_resolved` added to it there. Its cells are made anew, for
+    where a checkpoint is not here their keys are those of what these results state."""
+    from dataclasses import replace
+
+    from optbench.reading import stated_at
     from optbench.sequential.journal import with_added
 
-    return with_added(suite, store)
+    store = open_results(results)
+    with stated_at(Path(results)):
+        yield with_added(replace(suite), store), store

@@ -51,6 +51,9 @@ class Archive(Store):
         for key in sorted(self._lines):
             yield self._lines[key][1]
 
+    def _may_state(self) -> Iterator[str]:
+        yield from sorted(self._lines)
+
     def panel(self, key: str, panel: str) -> dict[str, Any] | None:
         """What a panel found at the cell `key`; None where it did not look."""
         found = self._lines[key][2].get(panel) if key in self._lines else None

@@ -6,7 +6,8 @@ place.
     suites/overrides/<name>.yaml       files that were put over the suites, with their trials beside them
     sources/<path>.py                  code of optimizers that are in no package, to be hashed and read, not run
     added/<name>.json                  which seeds were added to a suite, one look after another
-    records/<ab>/<key>/...             as in a results folder, but for seals: the manifest is one
+    records/<ab>/<key>/...             as in a results folder, but for seals (the manifest is one), and all state
+                                       their checkpoints where that could be told
     probes/<ab>/<key>/...              the probes that strategies and panels of these records took
 
 Tables are packed anew, without loss, so that they take half the room. The same records make the same bytes as long as
@@ -157,6 +158,9 @@ class Bundle(Store):
             found = self.record(key)
             assert found is not None
             yield found
+
+    def _may_state(self) -> Iterator[str]:
+        yield from self.keys()
 
     def panel(self, key: str, panel: str) -> dict[str, Any] | None:
         """What a panel found at the cell `key`; None where it did not look. Raises UserError for a damaged one."""

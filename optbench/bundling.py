@@ -8,15 +8,19 @@ import os
 import uuid
 import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from optbench import seal
 from optbench.bundle import FORMAT, MANIFEST, OVERRIDES, PARTS, SOURCES, SUFFIX, VERSION, Bundle, is_name
+from optbench.cell import CellSpec
 from optbench.errors import UserError, suggestion
-from optbench.store import ADDED, CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Store, panels_in
+from optbench.models.stated import heard
+from optbench.store import ADDED, CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Record, Store, panels_in
 
 if TYPE_CHECKING:
     import pyarrow
@@ -131,7 +135,7 @@ def _record_files(
     record = store.record(key)  # Checks it, and its seal.
     assert record is not None
     probes |= _named_probes(record.plan)
-    yield RECORD, _text(folder, RECORD, key)
+    yield RECORD, _stating(record, _text(folder, RECORD, key))
     wanted = [name for part, name in (("questions", QUESTIONS), ("curves", CURVES)) if part not in without]
     for name in wanted:
         if (folder / name).is_file():
@@ -146,6 +150,21 @@ def _record_files(
         yield f"{place}/{PANEL}", _text(folder / place, PANEL, f"{key} panel {panel}")
         for table in sorted((folder / place).glob("*.parquet")) if "tables" not in without else []:
             yield f"{place}/{table.name}", packed(_intact(table), str(table))
+
+
+def _stating(record: Record, text: bytes) -> bytes:
+    """The text of a record with the checkpoints that its key was made with. An earlier version did not state them: they
+    are looked at here, and stated only where they make the key of the record."""
+    if record.checkpoints:
+        return text
+    try:
+        with heard() as named:
+            key = CellSpec.model_validate(dict(record.cell)).key
+    except (ValidationError, UserError, OSError):
+        return text
+    if not named.identities or key != record.key:
+        return text
+    return replace(record, checkpoints=named.identities).text()
 
 
 def _named_probes(notes: Mapping[str, Any]) -> set[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from optbench.models.specs import ModelSpec
 from optbench.optim.specs import OptimizerSpec
@@ -29,16 +29,22 @@ class Schedule(Spec):
 class Training(Spec):
     """How a cell trains, apart from the four axes. `steps` is the budget, already in steps."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     steps: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)] = 64
+    """Examples of a step."""
     micro_batch: Annotated[int, Field(ge=1)] = 4096
     """Examples per forward pass at most; smaller values save memory and change numbers by rounding only."""
     parts: Literal["by_length", "in_order"] = "by_length"
     """How a batch is cut into forward passes: examples of similar length together where that saves time, which it never
     does for models below a million hidden parameters; or in their order. Rounding aside, the numbers are the same."""
     schedule: Schedule = Schedule()
+    """The factor on the learning rate along the run."""
     precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """That of matrix products; weights are float32."""
     attention: Literal["sdpa", "eager"] = "sdpa"
+    """Torch's fused attention, or one written out."""
     evaluate: Literal["test", "validation"] = "test"
     """The split that accuracy is taken on: hyper-parameters are chosen on validation, and never on test."""
     activation_checkpointing: bool = False

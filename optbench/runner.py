@@ -20,6 +20,7 @@ from optbench.distributed.ranks import ALONE, Ranks
 from optbench.errors import UserError, is_out_of_memory
 from optbench.metrics import cost as cost_metrics
 from optbench.models.options import deterministic
+from optbench.models.stated import heard
 from optbench.noted import Notes
 from optbench.panels.base import Findings, Subject, panel_key
 from optbench.panels.watch import Watch, written
@@ -112,8 +113,10 @@ def _recorded(
     made_with: Mapping[str, Any],
 ) -> Record:
     """Writes what was made; `looked` are the seconds that panels took, `made_with` is the provenance of the run."""
+    with heard() as named:
+        key = cell.key
     record = Record(
-        key=cell.key,
+        key=key,
         cell=cell.dump(),
         outcome=made.outcome,
         result=made.result,
@@ -126,14 +129,15 @@ def _recorded(
             "contended": contended,
             "provenance": {**made_with, "date": datetime.now(UTC).date().isoformat()},
         },
+        checkpoints=named.identities,
     )
 
     def attach(folder: Path) -> None:
         made.attach(folder)
-        written(folder / PANELS, cell.key, made.findings, made.panel_seconds, made_with)
+        written(folder / PANELS, key, made.findings, made.panel_seconds, made_with)
 
     store.write(record, attach)
-    if store.has(cell.key):  # A store may leave out what is to be tried elsewhere.
+    if store.has(key):  # A store may leave out what is to be tried elsewhere.
         checkpoints.remove()
     return record
 

@@ -7,10 +7,12 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -28,6 +30,7 @@ QUESTIONS = "questions.parquet"
 CURVES = "curves.parquet"
 WEIGHTS = "weights.safetensors"
 PANELS, PANEL = "panels", "panel.json"
+CHECKPOINTS = "checkpoints"
 ADDED = "added"
 """The folder of journals: which seeds were added to suites (`optbench.sequential.journal`)."""
 RUN_AGAIN = "delete its folder to run the cell again"
@@ -38,7 +41,11 @@ ABANDONED_SECONDS = 24 * 3600.0
 
 @dataclass(frozen=True)
 class Record:
-    """What a cell leaves behind. Everything but `measured` is equal in every repetition on the same machine."""
+    """What a cell leaves behind. Everything but `measured` is equal in every repetition on the same machine.
+
+    `checkpoints` states, by name, the identities of the pretrained models and tokenizers that entered its key (see
+    `optbench.models.stated`), so that the key can be made where they are not. Records of earlier versions do not say.
+    """
 
     key: str
     cell: Mapping[str, Any]
@@ -47,6 +54,7 @@ class Record:
     plan: Mapping[str, Any]
     optimizer: Mapping[str, Any]
     measured: Mapping[str, Any]
+    checkpoints: Mapping[str, dict[str, str]] = field(compare=False, default_factory=dict)
     path: Path = field(compare=False, default=Path())
 
     def content(self) -> dict[str, Any]:
@@ -60,7 +68,12 @@ class Record:
             "plan": dict(self.plan),
             "optimizer": dict(self.optimizer),
             "measured": dict(self.measured),
+            **({CHECKPOINTS: dict(self.checkpoints)} if self.checkpoints else {}),
         }
+
+    def text(self) -> bytes:
+        """The record as the file that it is kept in."""
+        return json.dumps(self.content(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
 
 class Store:
@@ -104,6 +117,22 @@ class Store:
             found = self.record(path.parent.name)
             if found is not None:
                 yield found
+
+    def stating(self) -> Iterator[Record]:
+        """The records that state checkpoints; damaged ones are passed over, for whoever reads those is told."""
+        for key in self._may_state():
+            with suppress(UserError):
+                found = self.record(key)
+                if found is not None and found.checkpoints:
+                    yield found
+
+    def _may_state(self) -> Iterator[str]:
+        """Keys of all records that could state checkpoints: most do not, and need not be parsed."""
+        word = f'"{CHECKPOINTS}"'.encode()
+        for path in sorted(self.root.glob(f"[0-9a-f][0-9a-f]/[!.]*/{RECORD}")):
+            with suppress(OSError):
+                if word in path.read_bytes():
+                    yield path.parent.name
 
     def questions(self, key: str) -> pd.DataFrame:
         """One row per test question: id, source, question, reference, text, answer, correct, format_error."""
@@ -179,8 +208,7 @@ class Store:
 
         def fill(folder: Path) -> None:
             attachments(folder)
-            text = json.dumps(record.content(), indent=1, sort_keys=True, allow_nan=False)
-            (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+            (folder / RECORD).write_bytes(record.text())
 
         write_whole(target, fill)
         self.check_place(record.key)
@@ -257,7 +285,21 @@ def record_of(content: Any, where: str, *, folder: Path, remedy: str = "") -> Re
     wrong = [name for name in names if not isinstance(content[name], str if name in ("key", "outcome") else dict)]
     if wrong:
         raise UserError(f"{where}: damaged record (bad {', '.join(wrong)}){remedy}")
-    return Record(**{name: content[name] for name in names}, path=folder)
+    stated = content.get(CHECKPOINTS, {})
+    if not are_checkpoints(stated):
+        raise UserError(f"{where}: damaged record (bad {CHECKPOINTS}){remedy}")
+    return Record(**{name: content[name] for name in names}, checkpoints=stated, path=folder)
+
+
+def are_checkpoints(value: Any) -> bool:
+    """Whether this states checkpoints: by name the hash of their files, or a hub id with a commit."""
+    return isinstance(value, dict) and all(
+        isinstance(own, dict)
+        and sorted(own) in (["content"], ["commit", "hub"])
+        and isinstance(own.get("hub", ""), str)
+        and re.fullmatch(r"[0-9a-f]{4,64}", str(own.get("content", own.get("commit")))) is not None
+        for own in value.values()
+    )
 
 
 def remove_leftovers(root: Path) -> None:
@@ -292,5 +334,5 @@ def _is_alive(process: int) -> bool:
     try:
         # One that has ended stays in the table of processes until its parent asks; some containers have none that does.
         return not Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].lstrip().startswith("Z")
-    except (OSError, IndexError):
-        return True
+    except OSError:
+        return not Path("/proc/self/stat").exists()  # It has gone since, or nothing is known of processes here.

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from optbench.overrides import OverrideFields
 from optbench.spec import Spec
@@ -67,22 +67,43 @@ class SuiteFields(Spec):
     `tuned` is an overrides file that `optbench tune` wrote, relative to this file; `tuning` says how it chooses.
     """
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     name: str = ""
+    """What it is called in reports; without one, its file's name."""
     question: str = ""
+    """What it asks, for the head of a report."""
     models: Entries
+    """Presets by name, or mappings of fields; a mapping may have `preset`, `name` and `sweep` beside them. So for all
+    four axes."""
     tasks: Entries
+    """What is learned and how it is graded."""
     strategies: Entries
+    """What one epoch is made of."""
     optimizers: Entries
+    """Estimator and rule."""
     budget: dict[str, Any] | Annotated[list[dict[str, Any]], Field(min_length=1)]
+    """How long a cell trains, in one unit of steps, epochs, tokens, passes or flops; each budget of a list makes arms
+    of its own."""
     training: dict[str, Any] = {}
+    """How all cells train; `optbench show training` has its keys and defaults."""
     seeds: Count | Annotated[list[Seed], Field(min_length=1)] = 1
+    """How many, counted from 0, or a list of them."""
     execution: Execution = Execution()
+    """How many cells run at a time, threads of each, minutes between checkpoints; no result depends on it but for the
+    rounding of another number of threads."""
     overrides: list[OverrideFields] = []
+    """Other values (`set`) for the arms that `where` names."""
     contrasts: list[ContrastFields] = []
+    """Differences between arms that are tested: `of` less `minus`, in `metric`."""
     panels: list[str | dict[str, Any]] = []
+    """Families of further metrics; they change no run."""
     ranked_by: str = "accuracy"
+    """The column that tables are ordered by and contrasts are taken in."""
     tuning: Tuning = Tuning()
+    """How `optbench tune` chooses values."""
     tuned: str = ""
+    """The overrides file that `optbench tune` wrote, relative to this file."""
 
 
 def _listed(axes: set[str]) -> str:

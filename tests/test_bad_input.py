@@ -149,6 +149,16 @@ BAD = {
         3,
         "models[1]: width (60) is not an even multiple of heads",
     ),
+    "optimizer of another package that needs the Hessian": (
+        changed(HOT, "{name: x, rule: {kind: torch, target: 'pytorch_optimizer:SophiaH', lr: 0.1}}"),
+        8,
+        "optimizers[1].rule: pytorch_optimizer:SophiaH needs estimates of the Hessian, or a gradient with its graph",
+    ),
+    "optimizer that needs a closure": (
+        changed(HOT, "{name: x, rule: {kind: torch, target: 'torch.optim:LBFGS', lr: 0.1}}"),
+        8,
+        "optimizers[1].rule: torch.optim:LBFGS needs a closure that evaluates the loss again",
+    ),
     # axes
     "unknown preset": (
         changed("phi-nano", "fi-nano"),
@@ -337,6 +347,18 @@ def test_bad_suite_gets_one_message_at_its_line_and_nothing_is_written(
     assert [path.name for path in folder.iterdir()] == ["x.yaml"]
 
 
+@pytest.mark.parametrize("arguments", [["tune", "x.yaml"], ["status", "x.yaml"], ["report", "x.yaml"]])
+def test_every_verb_refuses_an_optimizer_that_no_run_could_take(
+    arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, line, message = BAD["optimizer of another package that needs the Hessian"]
+    Path("x.yaml").write_text(text, encoding="utf-8")
+    said = refused(arguments, monkeypatch, capsys)
+    assert len(said) == 1
+    assert said[0].startswith(f"x.yaml:{line}: {message}")
+    assert [path.name for path in folder.iterdir()] == ["x.yaml"]
+
+
 @pytest.mark.parametrize("value", ["5", "adamw", "[1]", "true", ""])
 def test_a_mapping_with_a_kind_is_asked_for_where_there_is_none(
     value: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -476,5 +498,5 @@ def test_results_that_are_a_file(
 
 def test_unknown_preset_to_show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused(["show", "functional_samm"], monkeypatch, capsys) == [
-        "no preset or kind is named 'functional_samm'; did you mean functional_sam?"
+        "no preset, kind or part of a suite file is named 'functional_samm'; did you mean functional_sam?"
     ]

@@ -18,6 +18,7 @@ import pytest
 import torch
 import typer
 from cells import CELL, PANEL
+from processes import killed
 
 from optbench import checkpoint
 from optbench.cell import CellSpec
@@ -342,14 +343,14 @@ def started(suite, results, *more):
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
 
 
-def killed_at(process, root, key, step):
-    """Kills the run and its workers once a checkpoint of this step or a later one is there; the step."""
+def killed_at(process, root, key, step, session):
+    """Kills the run once this session of it has written a checkpoint of this step or a later one, however much later:
+    of those before there may be one already, where this process was slow to look."""
     while process.poll() is None:
-        kept = checkpoint.newest_first(root, key)
-        if kept and int(kept[0].name) >= step:
+        found = checkpoint.progress_of(root, key)
+        if found is not None and found.step >= step and found.resumed == session:
             # The main process alone: its workers have to end by themselves.
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
+            killed(process)
             return
         time.sleep(0.002)
     pytest.fail(process.communicate()[1].decode())
@@ -359,8 +360,8 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(suite, tmp_
     (cell,) = load_suite(suite).cells()
     run_cell(cell.spec, Store(tmp_path / "once"), cell.panels)
     points = sorted(random.Random(6).sample(range(1, 200), 3))
-    for step in points:
-        killed_at(started(suite, tmp_path / "r"), tmp_path / "r", cell.key, step)
+    for session, step in enumerate(points):
+        killed_at(started(suite, tmp_path / "r"), tmp_path / "r", cell.key, step, session)
     done = started(suite, tmp_path / "r")
     errors = done.communicate()[1].decode()
     assert done.returncode == 0, errors

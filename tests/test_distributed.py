@@ -1,9 +1,11 @@
 """Two processes that share every batch, over gloo on a CPU: the numbers are those of one."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import distributed_scenes as scenes
@@ -27,12 +29,21 @@ HERE = Path(__file__).parent
 SECONDS = 500
 
 
+def free_port():
+    """A port that nobody listens at, and that no connection gets by itself: the kernel takes those from a higher range.
+    Seconds go by before the ranks listen there, and other tests open connections all the time."""
+    for port in random.SystemRandom().sample(range(20_000, 29_000), 1000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port is taken")
+
+
 def together(script, *arguments, ranks=2):
     """The script in so many processes, as torchrun would start it: exit code, stdout and stderr of each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {**os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    common = {**os.environ, "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    # Warnings of the machine, such as that its name has no address, are none of ours.
+    common["TORCH_CPP_LOG_LEVEL"] = "ERROR"
     common["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
     started = [
         subprocess.Popen(

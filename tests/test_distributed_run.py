@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cells import CELL
-from test_distributed import together
+from test_distributed import free_port, together
 
 import optbench.runner
 from optbench.commands.run import _together
@@ -39,7 +39,8 @@ panels:
 def test_the_records_are_those_of_one_process(tmp_path):
     suite = tmp_path / "small.yaml"
     suite.write_text(SUITE)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun += ["--master-port", str(free_port()), "-m"]
     words = ["optbench", "run", str(suite), "--results", str(tmp_path / "two")]
     done = subprocess.run(
         [*torchrun, *words], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1]

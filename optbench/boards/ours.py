@@ -216,8 +216,11 @@ def _gain(of: Array, minus: Array, *, higher: bool, counted: bool) -> Gain:
     with np.errstate(invalid="ignore", divide="ignore"):
         absolute = sign * (own - anchor)
         relative = absolute / np.abs(anchor)
-    mean, sd = spread_of(absolute, counted=counted)
-    share, share_sd = spread_of(relative, counted=counted)
+        # A difference from 1.
+        ratio = float(np.abs(own / anchor).max(initial=1.0))
+    largest = float(np.abs([of, minus]).max(initial=0.0))
+    mean, sd = spread_of(absolute, counted=counted, largest=largest)
+    share, share_sd = spread_of(relative, counted=counted, largest=ratio)
     n = len(absolute)
     if n and not np.isfinite(absolute).all():
         # Any infinite value makes an infinite mean; both sides infinite is no comparison.

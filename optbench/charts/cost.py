@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from optbench.charts.interval_notes import bars_note
 from optbench.charts.left_out import LeftOut
 from optbench.charts.points import groups_of, names_in_order, scores_at
 from optbench.charts.scatter import Panel, Scatter
@@ -76,7 +77,7 @@ def _front(table: Standings, price: str, group: str, points: pd.DataFrame) -> pd
 
 
 def _notes(table: Standings, *, timed: bool) -> list[str]:
-    notes = [f"Bars: {table.inference.name}." if table.seeds > 1 else "One seed: no interval exists."]
+    notes = [bars_note(table)]
     notes.append("Dashed: the Pareto front of the means; nothing scores better than it for the same cost or less.")
     if not timed:
         notes.append("No chart of times: they were taken beside other running cells, or are not recorded.")

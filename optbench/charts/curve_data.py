@@ -33,8 +33,8 @@ class Curve:
     """The curve of one arm: arrays of one entry per point.
 
     `step` and `passes` are means over the steps of a point, `loss` the mean over seeds and `half_width` that of its 95%
-    interval (infinite for too few seeds). The curve ends where the first of its seeds ended. `diverged` counts seeds
-    whose loss was no longer a finite number.
+    interval (infinite for too few seeds, and where all are equal). The curve ends where the first of its seeds ended.
+    `diverged` counts seeds whose loss was no longer a finite number.
     """
 
     step: Array

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from optbench.charts.curve_data import Curve, Curves
+from optbench.charts.interval_notes import bands_note
 from optbench.charts.palette import color_of, marker_of, size_of
 from optbench.charts.style import INK, Frame, facets, label, optimizer_entries, plain_ticks, plural, seeds_in_words
 from optbench.reports.grid import place_of
@@ -48,8 +49,9 @@ def draw(data: Curves, table: Standings, against: Against) -> Figure:
 def notes_of(data: Curves) -> list[str]:
     """What the figure must say of itself: smoothing, bands, and what is left out."""
     smooth = f"Each point is the mean of {data.window} steps. " if data.window > 1 else "Not smoothed. "
-    bands = f"Bands: {data.inference.name}. " if data.seeds[1] > 1 else "One seed: no band exists. "
-    notes = [smooth + bands + "A line ends where the first of its runs ended."]
+    lines = ((curve.loss, curve.half_width, curve.seeds) for curve in data.by_arm.values())
+    bands = bands_note(data.inference, lines)
+    notes = [f"{smooth}{bands} A line ends where the first of its runs ended."]
     if data.shifted:
         names = ", ".join(label(name) for name in data.shifted)
         notes.append(f"Left out, since their losses were taken at shifted weights: {names}.")
@@ -69,9 +71,11 @@ def _line(ax: Axes, curve: Curve, optimizer: str, against: Against, phase: float
     look: dict[str, Any] = {"color": color, "linewidth": 1.3, "marker": marker_of(optimizer)}
     look["markersize"] = size_of(optimizer, 4.0)
     ax.plot(at, curve.loss, markevery=every, markeredgewidth=0.4, markeredgecolor="white", **look)
-    if np.isfinite(curve.half_width).any():
-        low, high = curve.loss - curve.half_width, curve.loss + curve.half_width
-        ax.fill_between(at, low, high, color=color, alpha=0.18, linewidth=0)
+    known = np.isfinite(curve.half_width)
+    if known.any():
+        # Where all seeds agree to the last bit there is no interval, and a gap.
+        half = np.where(known, curve.half_width, np.nan)
+        ax.fill_between(at, curve.loss - half, curve.loss + half, color=color, alpha=0.18, linewidth=0)
     if curve.diverged:
         # The end may be far above what is shown: then the mark is at the edge.
         end = min(float(curve.loss[-1]), ax.get_ylim()[1])

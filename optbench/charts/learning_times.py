@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from optbench.charts.interval_notes import bands_note
 from optbench.charts.left_out import LeftOut, reason_of
 from optbench.charts.palette import color_of, marker_of, size_of
 from optbench.charts.style import Frame, facets, label, optimizer_entries, plain_ticks, plural, seeds_in_words
@@ -36,7 +37,7 @@ Place = tuple[str, str, str]
 @dataclass(frozen=True)
 class Learned:
     """One arm: at each of `times` (fractions of the run) the mean over seeds of the share of examples learned for good,
-    and the half-width of its 95% interval (infinite for too few seeds)."""
+    and the half-width of its 95% interval (infinite for too few seeds, and where all have the same share)."""
 
     times: Array
     share: Array
@@ -109,7 +110,7 @@ def notes_of(data: LearningTimes) -> list[str]:
     """What the figure must say of itself."""
     few, many = data.examples
     count = plural(many, "training example") if few == many else f"{few} to {many} training examples"
-    bands = f"Bands: {data.inference.name}." if data.seeds[1] > 1 else "One seed: no band exists."
+    bands = bands_note(data.inference, ((arm.share, arm.half_width, arm.seeds) for arm in data.by_arm.values()))
     return [f"Of {count} per run; the rest is not learned by the end. {bands}"]
 
 
@@ -121,8 +122,11 @@ def _line(ax: Axes, arm: Learned, optimizer: str, place: int) -> None:
     # Known at the looks alone: between two of them it stays.
     steps: dict[str, Any] = {"drawstyle": "steps-post"}
     ax.plot(arm.times, 100 * arm.share, markevery=every, markeredgewidth=0.4, markeredgecolor="white", **look, **steps)
-    if np.isfinite(arm.half_width).any():
-        low, high = (100 * np.clip(arm.share + sign * arm.half_width, 0, 1) for sign in (-1, 1))
+    known = np.isfinite(arm.half_width)
+    if known.any():
+        # Where all seeds have the same share there is no interval, and a gap.
+        half = np.where(known, arm.half_width, np.nan)
+        low, high = (100 * np.clip(arm.share + sign * half, 0, 1) for sign in (-1, 1))
         ax.fill_between(arm.times, low, high, color=color, alpha=0.18, linewidth=0, step="post")
 
 

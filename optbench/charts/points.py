@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from optbench.metrics.columns import column
 from optbench.reports.frame import by_arm_and_seed, scored
 from optbench.reports.standings import by_model
 
@@ -57,6 +58,7 @@ def metric_by_group(report: Report, table: Standings, metric: str) -> dict[str, 
         frame = pd.DataFrame(by_seed)
         mean, count = frame.mean(axis=1).to_numpy(), frame.notna().sum(axis=1).to_numpy()
         with np.errstate(invalid="ignore"):
-            width = table.inference.half_width(mean, frame.std(axis=1).to_numpy(), count)
+            spread = frame.std(axis=1).to_numpy()
+            width = table.inference.half_width(mean, spread, count, certain=column(metric).certain)
         found[group] = pd.DataFrame({"x": mean, "x_half": width})
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optbench.charts.interval_notes import bars_note
 from optbench.charts.left_out import LeftOut
 from optbench.charts.points import groups_of, metric_by_group, names_in_order, scores_at
 from optbench.charts.scatter import Panel, Scatter
@@ -48,6 +49,6 @@ def data_of(report: Report, table: Standings) -> Scatter:
         rows=rows,
         optimizers=names_in_order(report, table, "optimizer"),
         strategies=names_in_order(report, table, "strategy"),
-        notes=[f"Bars: {table.inference.name}." if table.seeds > 1 else "One seed: no interval exists."],
+        notes=[bars_note(table)],
         logarithmic=list(rows),
     )

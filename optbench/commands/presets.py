@@ -1,34 +1,28 @@
-"""`list` and `show`: what there is to choose from."""
+"""`list`: what there is to choose from."""
 
 from __future__ import annotations
 
 import inspect
-import io
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import LiteralScalarString
-
 from optbench.axes import AXES, Axis
+from optbench.commands.suite_keys import default_text, suite_keys
 from optbench.commands.tables import table
-from optbench.errors import UserError, suggestion
 from optbench.metrics.columns import COLUMNS
 from optbench.models.specs import MODELS
 from optbench.optim.ascents import ASCENTS
 from optbench.optim.rules import RULES
 from optbench.optim.specs import ESTIMATORS
 from optbench.panels.specs import PANELS
-from optbench.problems import check
-from optbench.spec import Spec, plain
+from optbench.spec import Spec
 from optbench.strategies.specs import STRATEGIES
 from optbench.suite import PANELS as PANEL_AXIS
 from optbench.tasks.specs import TASKS
-from optbench.yamlfile import Place, placed
 
-_KINDS: dict[str, dict[str, type[Spec]]] = {
+KINDS: dict[str, dict[str, type[Spec]]] = {
     "model": MODELS,
     "task": TASKS,
     "strategy": STRATEGIES,
@@ -37,19 +31,23 @@ _KINDS: dict[str, dict[str, type[Spec]]] = {
     "optimizer.rule": RULES,
     "panel": PANELS,
 }
-_AXES: dict[str, Axis] = {**AXES, "panel": PANEL_AXIS}
+"""By the field that takes them."""
+CHOICES: dict[str, Axis] = {**AXES, "panel": PANEL_AXIS}
+"""What has presets."""
 
 
 def presets() -> dict[str, Any]:
-    """Presets by axis, kinds by the field that takes them, and columns, each with one line of explanation."""
+    """Presets by axis, kinds by the field that takes them, the keys of a suite file, and columns, each with one line
+    of explanation."""
     return {
         "presets": {
             axis.plural: {name: _preset_line(axis.name, fields) for name, fields in axis.presets.items()}
-            for axis in _AXES.values()
+            for axis in CHOICES.values()
         },
         "kinds": {
-            field: {kind: _first_sentence(spec) for kind, spec in kinds.items()} for field, kinds in _KINDS.items()
+            field: {kind: _first_sentence(spec) for kind, spec in kinds.items()} for field, kinds in KINDS.items()
         },
+        "suite": suite_keys(),
         "metrics": {
             name: {"unit": column.unit, "better": column.direction, "doc": column.doc}
             for name, column in COLUMNS.items()
@@ -64,52 +62,18 @@ def presets_text(content: Mapping[str, Any]) -> str:
         blocks.append(f"{plural}\n{_indented(table(('preset', ''), list(lines.items())))}")
     for field, lines in content["kinds"].items():
         blocks.append(f"kinds of {field}\n{_indented(table(('kind', ''), list(lines.items())))}")
+    keys = [[name, default_text(name, key), key["doc"]] for name, key in content["suite"].items()]
+    blocks.append(f"keys of a suite file\n{_indented(table(('key', 'default', ''), keys))}")
     rows = [[name, line["unit"], line["better"], line["doc"]] for name, line in content["metrics"].items()]
     blocks.append(f"metrics\n{_indented(table(('column', 'unit', 'better', ''), rows))}")
     return "\n\n".join(blocks)
-
-
-def shown(name: str) -> dict[str, Any]:
-    """The full spec of every preset of this name, by axis, all defaults stated; of a kind, its fields and meaning.
-
-    Raises UserError for another name.
-    """
-    found: dict[str, Any] = {}
-    for axis in _AXES.values():
-        if name in axis.presets:
-            node = placed(axis.presets[name], Place(f"preset {name}", 1, axis.name))
-            found[axis.name] = check(node, axis.spec).model_dump()
-    if not found:
-        found = {field: _described(kinds[name]) for field, kinds in _KINDS.items() if name in kinds}
-    if not found:
-        names = [preset for axis in _AXES.values() for preset in axis.presets]
-        kinds = [kind for table in _KINDS.values() for kind in table]
-        raise UserError(f"no preset or kind is named {name!r}; {suggestion(name, dict.fromkeys([*names, *kinds]))}")
-    return found
-
-
-def _described(spec: type[Spec]) -> dict[str, Any]:
-    """The fields of a kind with their defaults, and its documentation."""
-    fields = {
-        name: "(required)" if field.is_required() else plain(field.get_default(call_default_factory=True))
-        for name, field in spec.model_fields.items()
-    }
-    return {"about": _about(spec), "fields": fields}
-
-
-def shown_text(found: Mapping[str, Any]) -> str:
-    """Specs as YAML, ready to be pasted into a suite file."""
-    yaml = YAML()
-    text = io.StringIO()
-    yaml.dump(_plain(found), text)
-    return text.getvalue().rstrip()
 
 
 def _preset_line(axis: str, fields: Mapping[str, Any]) -> str:
     """What a preset is, in a line: its kind, or those that it is made of, what it sets, and what that is."""
     if axis == "optimizer":
         return " x ".join(_kind_and_fields(fields[part]) for part in ("estimator", "rule") if part in fields)
-    return f"{_kind_and_fields(fields)}: {_first_sentence(_KINDS[axis][fields['kind']])}"
+    return f"{_kind_and_fields(fields)}: {_first_sentence(KINDS[axis][fields['kind']])}"
 
 
 def _kind_and_fields(fields: Mapping[str, Any]) -> str:
@@ -125,11 +89,11 @@ def _short(value: Any) -> str:
 
 def _first_sentence(spec: type[Spec]) -> str:
     """The first sentence of its documentation; one that leads to an indented block ends there."""
-    first = _about(spec).split("\n")[0]
+    first = about(spec).split("\n")[0]
     return re.sub(r":$", ".", re.split(r"(?<=[.])\s", first, maxsplit=1)[0])
 
 
-def _about(spec: type[Spec]) -> str:
+def about(spec: type[Spec]) -> str:
     """Its documentation: a line for each paragraph, and indented lines, such as those of a table, as they are."""
     lines: list[str] = []
     flowing = False
@@ -145,13 +109,3 @@ def _about(spec: type[Spec]) -> str:
 
 def _indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines()[1:])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str) and "\n" in value:
-        return LiteralScalarString(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value

@@ -18,6 +18,7 @@ from optbench.distributed.ranks import ALONE, Ranks
 from optbench.errors import UserError
 from optbench.executors.devices import visible_gpus, worker_count
 from optbench.executors.events import Summary, failure
+from optbench.executors.first_step import check_first_steps
 from optbench.executors.local import execute
 from optbench.panels.base import panel_key
 from optbench.planning.fits import check_fits
@@ -63,15 +64,16 @@ def run(
     `ranks` train every cell together, this one on `device`; each of them calls this.
 
     Raises UserError, before anything is written, for a checkpoint or data that cannot be had, for records that are
-    damaged, for a folder that cannot be written to and, with `fit_check`, for cells that are estimated to take clearly
-    more memory than there is.
+    damaged, for a folder that cannot be written to, for a foreign optimizer that cannot take a step and, with
+    `fit_check`, for cells that are estimated to take clearly more memory than there is.
     """
     start, store, cells = time.monotonic(), Store(results), suite.cells()
     runs = {cell.key: cell for cell in cells}.values()
     ran = executor_of(executor, address, workers, suite)
     if ranks.size > 1:
         ran = _together(executor, tracking, suite, ranks, device)
-    check_ready(suite, results, workers=workers, ranks=ranks, fit_check=fit_check and executor == "local")
+    here = executor == "local"
+    check_ready(suite, results, workers=workers, ranks=ranks, fit_check=fit_check and here, here=here)
     try:
         with progress(len(runs), sum(cell.is_done(store) for cell in runs)) as view:
             ran = ran if tracking is None else partial(ran, tracked=tracking.cells())
@@ -104,9 +106,10 @@ def run(
 
 
 def check_ready(
-    suite: Suite, results: Path, *, workers: int | None, ranks: Ranks = ALONE, fit_check: bool = True
+    suite: Suite, results: Path, *, workers: int | None, ranks: Ranks = ALONE, fit_check: bool = True, here: bool = True
 ) -> None:
-    """Raises UserError for whatever keeps the suite's missing cells from being run: see `run`."""
+    """Raises UserError for whatever keeps the suite's missing cells from being run: see `run`. Foreign optimizers are
+    tried where cells run `here`, each in one process: elsewhere there may be other packages and devices."""
     store, cells = Store(results), suite.cells()
     runs = {cell.key: cell for cell in cells}.values()
     for cell in cells:
@@ -119,6 +122,8 @@ def check_ready(
     if fit_check:
         count = max(ranks.size, worker_count(workers, suite.execution.workers, visible_gpus()))
         check_fits([cell.arm for cell in left], workers=count)
+    if here and ranks.size == 1:
+        check_first_steps(cell.arm for cell in left)
 
 
 def executor_of(executor: Where, address: str, workers: int | None, suite: Suite) -> Callable[..., Summary]:

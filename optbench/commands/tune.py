@@ -13,6 +13,7 @@ from optbench.commands.progress import progress
 from optbench.commands.run import check_inputs, check_writable
 from optbench.commands.tables import duration, table
 from optbench.executors.devices import visible_gpus, worker_count
+from optbench.executors.first_step import check_first_steps
 from optbench.planning.fits import check_fits
 from optbench.suite import Suite
 from optbench.tuning.edges import edges_of
@@ -41,7 +42,8 @@ def tune_suite(
     """Tunes the suite and writes `target` with the trials beside it, or nothing. `command` is what was called, and
     `then` the one that uses the file.
 
-    Raises UserError, before anything runs, for bad input, and for cells that clearly do not fit.
+    Raises UserError, before anything runs, for bad input, for cells that clearly do not fit, and for a foreign
+    optimizer that cannot take a step.
     """
     start = time.monotonic()
     check_target(target)
@@ -51,6 +53,7 @@ def tune_suite(
     check_inputs(cells)
     count = worker_count(workers, suite.execution.workers, visible_gpus())
     check_fits([cell.arm for cell in cells], workers=count)
+    check_first_steps(cell.arm for cell in cells)
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr)

@@ -40,7 +40,8 @@ def run_until_resolved(
     if executor == "ray" and workers is None:
         raise UserError("--executor ray: with --until-resolved say how many --workers there are, to share the hours")
     run = executor_of(executor, address, workers, suite)
-    check_ready(suite, results, workers=workers, fit_check=fit_check and executor == "local")
+    here = executor == "local"
+    check_ready(suite, results, workers=workers, fit_check=fit_check and here, here=here)
     said = suite.execution
     count = worker_count(workers, said.workers, visible_gpus())
     bench = StoreBench(results, count, run, said.threads, said.checkpoint_minutes, progress)

@@ -12,6 +12,8 @@ from typing import Any
 from optbench.archive import open_store
 from optbench.cell import CellSpec
 from optbench.errors import UserError, suggestion
+from optbench.reading import stated_at
+from optbench.reports.escape import plain
 from optbench.sequential.journal import with_added
 from optbench.suite import Suite, load_suite
 from optbench.verification.evidence import Evidence, evidence_in
@@ -65,15 +67,16 @@ def verify(
                     f"{option}: chooses the cells of a suite, and {target} holds records: name the suite file, and "
                     f"--results {target}"
                 )
-    suite = with_added(load_suite(target, overrides, model), open_store(results)) if is_suite else None
-    place = results if suite is not None else target
-    verdict = verify_suite(suite, place) if suite is not None else verify_records(place)
+    place = results if is_suite else target
+    with stated_at(place):
+        suite = with_added(load_suite(target, overrides, model), open_store(results)) if is_suite else None
+        verdict = verify_suite(suite, place) if suite is not None else verify_records(place)
+        there = _readable(place, suite) if replay else {}
+    # Training takes the checkpoint itself.
     replays = []
-    if replay:
-        there = _readable(place, suite)
-        for chosen in _chosen(replay, there, suite):
-            say(f"training {chosen.key} again ...")
-            replays.append(_replayed(chosen, there, suite, device))
+    for chosen in _chosen(replay, there, suite) if replay else ():
+        say(f"training {chosen.key} again ...")
+        replays.append(_replayed(chosen, there, suite, device))
     return Outcome(verdict, replays)
 
 
@@ -83,6 +86,8 @@ def text_of(outcome: Outcome) -> str:
     lines += [replay.line() for replay in outcome.replays]
     for why, count in sorted(verdict.findings.unchecked.items()):
         lines.append(f"not checked here ({count} {_plural(count, 'record')}): {why}")
+    for checkpoint, count in sorted(verdict.findings.stated.items()):
+        lines.append(f"checkpoint as stated, not read here ({count} {_plural(count, 'record')}): {plain(checkpoint)}")
     if verdict.tables:
         lines.append(f"tables were not recounted: {verdict.tables}")
     return "\n".join([*lines, summary_of(outcome)])
@@ -120,6 +125,7 @@ def content_of(outcome: Outcome) -> dict[str, Any]:
         "figures_recounted": verdict.figures,
         "tables_not_recounted": verdict.tables,
         "not_checked": dict(sorted(verdict.findings.unchecked.items())),
+        "checkpoints_as_stated": dict(sorted(verdict.findings.stated.items())),
         "problems": [{"path": p.path, "what": p.what, "then": p.then} for p in verdict.findings.problems],
         "replays": [
             {

@@ -80,13 +80,16 @@ def run_jobs(
     remove_finished(store, {job.key for job in jobs})
     by_key = {cell.key: cell for cell in cells}
     summary = Summary(total=len(by_key), already=sum(cell.is_done(store) for cell in by_key.values()))
-    if jobs:
-        pool, locks = pool_of(len(jobs)), Locks(store.root)
-        try:
-            _Dispatch(pool, jobs, store, locks, summary, on_event, dict(tracked), may_begin).run()
-        finally:
-            pool.close()
-            locks.close()
+    locks = Locks(store.root)
+    try:
+        if jobs:
+            pool = pool_of(len(jobs))
+            try:
+                _Dispatch(pool, jobs, store, locks, summary, on_event, dict(tracked), may_begin).run()
+            finally:
+                pool.close()
+    finally:
+        locks.close()  # With nothing to do as well: a run that was killed after its last cell left its lock.
     return summary
 
 

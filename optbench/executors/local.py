@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -148,6 +150,10 @@ class ProcessPool:
         wanted = {"OMP_NUM_THREADS": str(self._arguments["threads"]), "OMP_WAIT_POLICY": "PASSIVE"}
         before = {name: os.environ.get(name) for name in wanted}
         os.environ.update(wanted)
+        # Ctrl-C reaches a worker in its first moments as well, which would end it with a traceback: it starts with the
+        # signal held back, and ignores it from its first line on. (Starting the tracker would let the signal through.)
+        resource_tracker.ensure_running()
+        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process = self._context.Process(target=work, args=(theirs,), kwargs=arguments, daemon=True)
             process.start()
@@ -157,5 +163,6 @@ class ProcessPool:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+            signal.pthread_sigmask(signal.SIG_SETMASK, held)
         theirs.close()
         return _Process(device, process=process, connection=ours)

@@ -34,6 +34,7 @@ def work(connection: Connection, *, results: str, threads: int, device: str, che
 
     # Ctrl-C reaches the whole group of processes; the main process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # The main process held it back until here.
     _end_with_parent()
     try:
         _serve(connection, Path(results), threads=threads, device=device, checkpoint_minutes=checkpoint_minutes)

@@ -14,6 +14,7 @@ class Column:
 
     `measured` numbers are times and memory, which no two runs share; all others are equal in every repetition.
     `counted` numbers follow from the spec (passes, say): where no seed moves them, differences are certain.
+    `exact` numbers may move with the seed, and training does not (operations, what a model scored before).
     `panel` is the kind of the panel that a suite has to ask for to get this number, empty where every record has it.
     """
 
@@ -24,3 +25,9 @@ class Column:
     measured: bool = False
     counted: bool = False
     panel: str = ""
+    exact: bool = False
+
+    @property
+    def certain(self) -> bool:
+        """Whether seeds that agree on the number do so by rule, and not by coincidence."""
+        return self.counted or self.exact

@@ -12,9 +12,15 @@ BEFORE = "_before"
 
 _TABLE = (
     Column("accuracy", "fraction", "higher", "Test questions whose final answer is exactly right."),
-    Column("accuracy_before", "fraction", "neither", "The same, before training, for pretrained models."),
-    Column("test_nll_before", "nats", "neither", "test_nll before training, for pretrained models."),
-    Column("bits_per_byte_before", "bits/byte", "neither", "bits_per_byte before training, for pretrained models."),
+    Column("accuracy_before", "fraction", "neither", "The same, before training, for pretrained models.", exact=True),
+    Column("test_nll_before", "nats", "neither", "test_nll before training, for pretrained models.", exact=True),
+    Column(
+        "bits_per_byte_before",
+        "bits/byte",
+        "neither",
+        "bits_per_byte before training, for pretrained models.",
+        exact=True,
+    ),
     Column("questions", "questions", "neither", "Test questions asked.", counted=True),
     Column("format_error", "fraction", "lower", "Test questions answered in a form without a final answer; all wrong."),
     Column(
@@ -53,7 +59,7 @@ _TABLE = (
         counted=True,
     ),
     Column("diverged_at", "steps", "higher", "The step at which the loss was no longer a finite number."),
-    Column("tokens", "tokens", "neither", "Non-padding input tokens of training, counted once a step."),
+    Column("tokens", "tokens", "neither", "Non-padding input tokens of training, counted once a step.", exact=True),
     Column(
         "passes",
         "passes",
@@ -61,9 +67,21 @@ _TABLE = (
         "Forward + backward evaluations of a batch; a forward alone counts 1/3.",
         counted=True,
     ),
-    Column("flops", "FLOPs", "lower", "Floating-point operations of training, analytic, the optimizer's own included."),
+    Column(
+        "flops",
+        "FLOPs",
+        "lower",
+        "Floating-point operations of training, analytic, the optimizer's own included.",
+        exact=True,
+    ),
     Column("state_bytes", "bytes", "lower", "What the optimizer keeps between two steps.", counted=True),
-    Column("probe_share", "fraction", "lower", "FLOPs of the strategy's probe as a share of the FLOPs of training."),
+    Column(
+        "probe_share",
+        "fraction",
+        "lower",
+        "FLOPs of the strategy's probe as a share of the FLOPs of training.",
+        exact=True,
+    ),
     Column("shift_cosine", "cosine", "higher", "Worst cosine seen between the shift asked for and made."),
     Column("step_seconds", "s", "lower", "Median time of one optimizer step.", measured=True),
     Column("step_seconds_p95", "s", "lower", "95th percentile of the time of one optimizer step.", measured=True),
@@ -103,7 +121,7 @@ def column(name: str) -> Column:
         return Column(name, "", "neither", "Not described.")
     known = COLUMNS[base]
     doc = f"{known.doc} Only {part}." if slash else known.doc
-    return Column(name, known.unit, known.direction, doc, known.measured, known.counted, known.panel)
+    return Column(name, known.unit, known.direction, doc, known.measured, known.counted, known.panel, known.exact)
 
 
 def worst(name: str) -> float:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from optbench.errors import UserError
+from optbench.models.stated import Identity, identity_of, stated_as
 from optbench.spec import content_hash
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ HUB_SECONDS = 10.0
 """How long the hub may take to say which commit a branch is."""
 WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
 """Files beside a tokenizer that say nothing about it."""
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def is_local(path: str) -> bool:
@@ -31,33 +33,58 @@ def is_local(path: str) -> bool:
     return Path(path).exists() or path.startswith((".", "/", "~"))
 
 
-def checkpoint_identity(path: str, revision: str) -> dict[str, str]:
+def checkpoint_identity(path: str, revision: str) -> Identity:
     """What tells this checkpoint from all others: the hash of a directory's files, or a hub id with its commit.
 
-    Raises UserError where there is no such checkpoint, or nobody knows its commit: it could not be loaded either.
+    Where it is not here, it is the one that results state: see `optbench.models.stated`. Raises UserError where nobody
+    states it and there is no such checkpoint, or nobody knows its commit: it could not be loaded either.
     """
-    if is_local(path):
-        return {"content": _directory_hash(_directory(path))}
-    return {"hub": path, "commit": _known_commit(path, revision)}
+    return _identity(name_of_checkpoint(path, revision), path, revision, lambda: _directory_hash(_directory(path)))
 
 
-def tokenizer_identity(path: str, revision: str) -> dict[str, str]:
+def tokenizer_identity(path: str, revision: str) -> Identity:
     """What tells a tokenizer from all others: the hash of a folder's files, weights apart, or a hub id with its commit.
 
-    Raises UserError where there is no such folder, or nobody knows the commit.
+    Where it is not here, it is the one that results state. Raises UserError as `checkpoint_identity` does.
     """
-    if is_local(path):
+
+    def content() -> str:
         files = [file for file in _tokenizer_folder(path).iterdir() if file.is_file() and file.suffix not in WEIGHTS]
         lines = [f"{file.name} {content_hash(file)}" for file in sorted(files)]
-        return {"content": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
-    return {"hub": path, "commit": _known_commit(path, revision)}
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    return _identity(name_of_tokenizer(path, revision), path, revision, content)
+
+
+def name_of_checkpoint(path: str, revision: str) -> str:
+    """What statements call a checkpoint."""
+    return f"{path}@{revision}"
+
+
+def name_of_tokenizer(path: str, revision: str) -> str:
+    """What statements call a tokenizer: its identity is not that of the checkpoint that it lies beside."""
+    return f"tokenizer of {path}@{revision}"
+
+
+def _identity(name: str, path: str, revision: str, content: Callable[[], str]) -> Identity:
+    def read() -> Identity:
+        return {"content": content()} if is_local(path) else {"hub": path, "commit": _known_commit(path, revision)}
+
+    return identity_of(name, read, is_here=_is_here(path, revision))
+
+
+def _is_here(path: str, revision: str) -> bool:
+    """Whether this machine says, without asking the hub, which checkpoint it is."""
+    if is_local(path):
+        return Path(path).expanduser().exists()
+    return bool(_COMMIT.fullmatch(revision)) or cached_commit(path, revision) is not None
 
 
 @functools.lru_cache(maxsize=64)
 def commit_of(hub_id: str, revision: str) -> str | None:
     """The commit of a branch: the one in the local cache, else the hub's; None where nobody knows. A commit written out
     is itself, and nobody is asked."""
-    if re.fullmatch(r"[0-9a-f]{40}", revision):
+    if _COMMIT.fullmatch(revision):
         return revision
     known = cached_commit(hub_id, revision)
     if known is not None:
@@ -211,6 +238,10 @@ def _loaded(path: str, revision: str, load: Callable[[str, str], Any], *, folder
 
 
 def _known_commit(hub_id: str, revision: str) -> str:
+    # Where results state it, nobody is asked: the hub may hold another one by now, or something else of this name.
+    stated = [stated_as(name(hub_id, revision)) for name in (name_of_checkpoint, name_of_tokenizer)]
+    if any(stated) and not _is_here(hub_id, revision):
+        raise UserError(f"{hub_id}: is not here; the results that are read say which checkpoint it is, and no more")
     commit = commit_of(hub_id, revision)
     if commit is None:
         reason = f"no such directory here, not in the local cache at {revision!r}, and not found on the hub"

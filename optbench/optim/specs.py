@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from optbench.optim.bartlett import GaussNewtonBartlett
 from optbench.optim.estimators import Plain, SharpnessAware
@@ -33,9 +33,14 @@ else:
 class OptimizerSpec(Spec):
     """Estimator x rule. The gradient is clipped to the global norm `max_norm` after estimation; inf is no clipping."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     estimator: EstimatorSpec = Plain()
+    """Where the gradient is taken."""
     rule: RuleSpec
+    """What is done with it."""
     max_norm: Annotated[float, Field(gt=0.0)] = math.inf
+    """The gradient is clipped to this global norm after estimation; .inf: it is not clipped."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> OptimizerSpec:

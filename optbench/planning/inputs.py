@@ -11,9 +11,11 @@ from optbench.spec import Spec
 
 
 def not_at_hand(spec: Any, *, without: str = "") -> list[str]:
-    """Hub ids inside a spec, at any depth, whose files the local caches do not hold, the field `without` left out. A
-    path that is written like a local one is never among them: if it is missing, that is an error and no question of
-    network."""
+    """Hub ids inside a spec, at any depth, whose files the local caches do not hold, the field `without` left out.
+
+    A path that is written like a local one is never among them: if it is missing, that is an error and no question of
+    network. Neither is a checkpoint that results state (`optbench.models.stated`): reading them takes no more.
+    """
     found = _hub_ids(spec, without)
     return list(dict.fromkeys(name for name, revision, data in found if not _cached(name, revision, data=data)))
 
@@ -47,10 +49,11 @@ def _is_local(path: str) -> bool:
 def _cached(name: str, revision: str, *, data: bool) -> bool:
     from huggingface_hub.constants import HF_HOME, HF_HUB_CACHE
 
-    from optbench.models.checkpoints import cached_commit
+    from optbench.models.checkpoints import cached_commit, name_of_checkpoint
+    from optbench.models.stated import stated_as
 
     if not data:
-        return cached_commit(name, revision) is not None
+        return cached_commit(name, revision) is not None or stated_as(name_of_checkpoint(name, revision)) is not None
     if Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}").is_dir():
         return True
     # The library of data sets keeps what it made of the files, below a name in another spelling. It is not asked for

@@ -51,7 +51,8 @@ class Ranking:
     `best` is no claim. `unknown` have no figure: no record, out of memory, or a model missing. `failed` have
     diverged cells alone, or an infinite mean for one. `supported` are the candidates that may be set in bold
     (`supported_as_best`). `half_width_chosen` is for a row that was chosen by its own mean. `means` has mean and
-    half-width of each row with a figure. `plan` is None where nothing is tied or no spread is known.
+    half-width of each row with a figure, `seeds` how many it rests on; those of `alike` all scored the same. `plan` is
+    None where nothing is tied or no spread is known.
     """
 
     column: str
@@ -65,6 +66,8 @@ class Ranking:
     n: int
     half_width_chosen: float
     means: Mapping[Row, tuple[float, float]] = field(repr=False)
+    seeds: Mapping[Row, int] = field(repr=False)
+    alike: tuple[Row, ...] = ()
     plan: Plan | None = None
 
     @property
@@ -193,7 +196,7 @@ def ranking_of(table: Standings, name: str, minutes: float) -> Ranking:
     order = np.argsort(-mean if direction == "higher" else mean, kind="stable")
     ranked = [int(place) for place in order if known[place]]
     best = rows.index(table.best[name]) if name in table.best and direction != "neither" else -1
-    tied = table.tied[name].to_numpy(bool)
+    tied, alike = table.tied[name].to_numpy(bool), table.alike[name].to_numpy(bool)
     if best < 0 or not known[best]:
         best, others = -1, []
     else:
@@ -219,6 +222,8 @@ def ranking_of(table: Standings, name: str, minutes: float) -> Ranking:
         n=count,
         half_width_chosen=float(table.inference.half_width_chosen(mean[best], spread, count, comparable)),
         means={rows[place]: (float(mean[place]), float(width[place])) for place in ranked},
+        seeds={rows[place]: int(table.n[name].iloc[place]) for place in ranked},
+        alike=tuple(rows[place] for place in ranked if alike[place]),
         plan=_plan(table, values[best], values[ties[0]], rows[ties[0]], comparable, minutes) if ties else None,
     )
 

@@ -37,8 +37,7 @@ def lines_of(answer: TableAnswer, hints: Hints) -> Iterator[str]:
     if not any(ranking.means for ranking in answer.rankings):
         yield f"{words.place}: {_nothing(answer)}"
         return
-    widths = (width for ranking in answer.rankings for _, width in ranking.means.values())
-    one_seed = not any(math.isfinite(width) for width in widths)
+    one_seed = all(count <= 1 for ranking in answer.rankings for count in ranking.seeds.values())
     if first.best is None:
         yield f"{words.place}: no combination has a figure for all models yet, so none is best over all of them."
     elif one_seed:
@@ -89,6 +88,8 @@ class _Words:
         """The figure with what it is of: `57.3 ±1.2% of 512 test questions right (12 seeds)`."""
         known = column(self._score)
         seeds = f"{ranking.n} seed{'s' if ranking.n != 1 else ''}"
+        if row in ranking.alike:
+            seeds += ", all with this score"
         value = self.figure(ranking, row)
         over = ", mean over models" if ranking.column == self._pooled else ""
         if self._score == "accuracy":
@@ -330,6 +331,12 @@ def _what_next(words: _Words, answer: TableAnswer, first: Ranking, hints: Hints,
     parts = []
     if first.plan is not None and first.best is not None:
         parts.append(_planned(words, answer, first))
+    elif first.best in first.alike and first.tied and first.tied[0] in first.alike and not first.all_alike:
+        pair = _joined([words.row(row) for row in first.candidates[:2]])
+        parts.append(
+            f"{pair} each scored the same at every seed, which leaves no spread to judge their difference by; more "
+            "seeds may show one."
+        )
     if first.tied and not first.all_alike and math.isfinite(first.half_width_chosen):
         width = figure(first.half_width_chosen, answer.score, digits=2)
         parts.append(f"The best of several by its own mean is flattered: ±{width} allows for the choice.")

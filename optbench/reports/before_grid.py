@@ -39,8 +39,8 @@ def before_grid(table: Standings, cells: pd.DataFrame) -> Grid | None:
     rows = [[Entry("before training"), Entry(""), *(Entry(figure(start[model], table.score)) for model in models)]]
     for optimizer, strategy in table.mean.index:
         own = mine[(mine["optimizer"] == optimizer) & (mine["strategy"] == strategy)]
-        gained = {model: own[own["model"] == model][table.score] - start[model] for model in models}
-        gains = [_gain(gained[model], table.score, table.inference) for model in models]
+        ended = {model: own[own["model"] == model][table.score] for model in models}
+        gains = [_gain(ended[model], start[model], table.score, table.inference) for model in models]
         rows.append([Entry(optimizer), Entry(strategy), *map(Entry, gains)])
     known = column(table.score)
     unit = "points" if known.unit == "fraction" else known.unit
@@ -54,15 +54,17 @@ def before_notes_of(table: Standings) -> Sequence[str]:
     note = "First row: the model as it was loaded, on the same questions; below, differences from it."
     if table.seeds > 1:
         note += (
-            f" ±: half-width of the 95% interval over seeds{table.inference.aside}, for the questions that were asked."
+            f" ±: half-width of the 95% interval over seeds{table.inference.aside}, for the questions that were asked"
+            + ("; none where all seeds scored the same." if table.alike.to_numpy().any() else ".")
         )
     return [note]
 
 
-def _gain(values: pd.Series, score: str, inference: Inference) -> str:
-    numbers = values.dropna().to_numpy(float)
+def _gain(ended: pd.Series, start: float, score: str, inference: Inference) -> str:
+    """`ended` are the scores after training, of one model, by seed."""
+    numbers = ended.dropna().to_numpy(float)
     if not len(numbers):
         return NOTHING
-    mean, width = inference.interval(numbers)
+    mean, width = inference.interval(numbers - start, largest=max(abs(start), float(np.abs(numbers).max())))
     sign = "+" if mean > 0 else ""
     return sign + figure(mean, score) + (f" ±{figure(width, score)}" if np.isfinite(width) else "")

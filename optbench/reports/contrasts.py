@@ -11,7 +11,6 @@ import pandas as pd
 
 from optbench.metrics.columns import column
 from optbench.reports.frame import records_of, refuse_mixed, scored
-from optbench.reports.inference import ROUNDING
 from optbench.reports.pairs import complete_block, pairs_of, per_seed, spread_of
 from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.questions import QuestionDifferences
@@ -86,10 +85,8 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
         differences = per_seed(block.of - block.minus)
     n = len(differences)
     counted = column(metric).counted
-    estimate, sd = spread_of(differences, counted=counted)
-    largest = np.abs([block.of, block.minus]).max(initial=0.0)
-    if not counted and sd <= ROUNDING * largest:
-        sd = math.nan
+    largest = float(np.abs([block.of, block.minus]).max(initial=0.0))
+    estimate, sd = spread_of(differences, counted=counted, largest=largest)
     planned = planned_difference(metric, estimate)
     minutes = minutes_per_seed(cells, np.concatenate([pairs.of, pairs.minus]), workers=suite.execution.workers)
     kept, marked = block.pairs, block.used

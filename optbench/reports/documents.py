@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from optbench.reports.escape import latex, markdown
 from optbench.reports.grid import Entry, Grid
+from optbench.reports.latex_tables import prose, table_lines
 from optbench.reports.sections import sections_of
 
 if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
+
+_LATEX_NEEDS = (
+    r"% Needs in the preamble: \usepackage{booktabs,graphicx}",
+    "% Wide tables are table*, which in a paper of two columns goes over both and in one of one column is table.",
+)
+# The usual bullet is of a further font, of which not every installation has the outlines.
+_LATEX_LIST = (r"\begin{itemize}\emergencystretch=6em", r"  \renewcommand{\labelitemi}{$\bullet$}")
 
 
 def markdown_text(report: Report) -> str:
@@ -33,20 +42,20 @@ def markdown_text(report: Report) -> str:
 
 
 def latex_text(report: Report) -> str:
-    """Answer and contrasts as lists, and booktabs tables: two per task and budget, and what panels found.
+    """Answer and contrasts as lists, then a float for each table that other formats show, long or wide ones in several.
 
-    How the suite was tuned stands in two more.
-
-    To be put into a document that loads the package booktabs and compiles with UTF-8 input, as LaTeX does by default.
+    To be put into a document that loads booktabs and graphicx and has UTF-8 input, as LaTeX has by default.
     """
-    lines = [f"% {latex(report.suite)}: {latex(report.state())}", r"% needs \usepackage{booktabs}"]
+    lines = [f"% {latex(report.suite)}: {latex(report.state())}", *_LATEX_NEEDS]
     if report.missing == len(report.cells):
         return "\n".join([*lines, f"% {latex(report.advice())}", ""])
     for sentences in (report.answer.lines, report.sentences() if len(report.contrasts) else ()):
         if sentences:
-            lines += ["", r"\begin{itemize}", *(rf"  \item {latex(line)}" for line in sentences), r"\end{itemize}"]
-    for section in sections_of(report):
-        lines += ["", *_latex_grid(section.grid, section.notes)]
+            items = (rf"  \item {prose(line)}" for line in sentences)
+            lines += ["", *_LATEX_LIST, *items, r"\end{itemize}"]
+    label = "-".join(re.findall("[A-Za-z0-9]+", report.suite)) or "suite"
+    for place, section in enumerate(sections_of(report), start=1):
+        lines += ["", *table_lines(section.grid, section.notes, f"tab:{label}-{place}")]
     if report.untuned():
         lines += ["", f"% {latex(report.untuned())}"]
     return "\n".join(lines) + "\n"
@@ -54,29 +63,10 @@ def latex_text(report: Report) -> str:
 
 def _markdown_grid(grid: Grid) -> list[str]:
     rule = ["---" if place < grid.names else "---:" for place in range(len(grid.header))]
-    rows = [_row(row, markdown, "**", "**") for row in grid.rows]
+    rows = [_row(row) for row in grid.rows]
     return [f"| {' | '.join(cells)} |" for cells in (list(map(markdown, grid.header)), rule, *rows)]
 
 
-def _latex_grid(grid: Grid, notes: Sequence[str]) -> list[str]:
-    shape = "l" * grid.names + "r" * (len(grid.header) - grid.names)
-    rows = [_row(row, latex, r"\textbf{", "}") for row in grid.rows]
-    return [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{latex(grid.title)}}}",
-        rf"  \begin{{tabular}}{{{shape}}}",
-        r"    \toprule",
-        rf"    {' & '.join(map(latex, grid.header))} \\",
-        r"    \midrule",
-        *(rf"    {' & '.join(cells)} \\" for cells in rows),
-        r"    \bottomrule",
-        r"  \end{tabular}",
-        *(rf"  \par\smallskip{{\footnotesize {latex(note)}}}" for note in notes),
-        r"\end{table}",
-    ]
-
-
-def _row(row: Sequence[Entry], escape: Callable[[str], str], left: str, right: str) -> list[str]:
-    texts = [(escape(" ".join(entry.text.split())), entry.strong) for entry in row]
-    return [f"{left}{text}{right}" if strong else text for text, strong in texts]
+def _row(row: Sequence[Entry]) -> list[str]:
+    texts = [(markdown(" ".join(entry.text.split())), entry.strong) for entry in row]
+    return [f"**{text}**" if strong else text for text, strong in texts]

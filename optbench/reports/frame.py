@@ -118,8 +118,8 @@ def arms_of(suite: Suite, cells: pd.DataFrame) -> pd.DataFrame:
     Columns: name, model, task, strategy, optimizer, budget (the mapping), seeds (with a record), seeds_declared,
     completed, diverged, out_of_memory (numbers of cells), contended (times and memory were all taken beside other
     running cells: shown, never ranked), and for each metric its mean under its own name, `<metric>_half_width` (of
-    the 95% interval, see `inference_of`; infinite for too few seeds) and `<metric>_n` (seeds in the mean). See `scored`
-    for diverged cells. Raises UserError where the records must not be pooled.
+    the 95% interval, see `inference_of`; infinite for too few seeds, and where all came out the same) and `<metric>_n`
+    (seeds in the mean). See `scored` for diverged cells. Raises UserError where the records must not be pooled.
     """
     refuse_mixed(cells)
     places = pd.RangeIndex(len(suite.arms))
@@ -136,7 +136,8 @@ def arms_of(suite: Suite, cells: pd.DataFrame) -> pd.DataFrame:
     pooled = scored(cells).groupby("arm")[names]
     means, counts = pooled.mean().reindex(places), pooled.count().reindex(places, fill_value=0)
     spread = pooled.std().reindex(places)
-    widths = inference_of(suite).half_width(means.to_numpy(), spread.to_numpy(), counts.to_numpy())
+    certain = [column(name).certain for name in names]
+    widths = inference_of(suite).half_width(means.to_numpy(), spread.to_numpy(), counts.to_numpy(), certain=certain)
     metrics: dict[str, Any] = {}
     for place, name in enumerate(names):
         metrics[name + MEAN] = means[name]

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from optbench.metrics.columns import column
+from optbench.reports.answer_text import listed
 from optbench.reports.compute import EQUAL
 from optbench.reports.figures import NOTHING, figure
-from optbench.reports.standings import Standings, worst_of
+from optbench.reports.standings import ALL_MODELS, Standings, worst_of
 
 BLURRED = 0.9
 """Below this cosine, rounding has made the perturbation another one."""
@@ -75,7 +76,11 @@ def notes_of(table: Standings) -> list[str]:
             "of each happened to give; with several seeds in the suite, intervals appear here."
         )
     elif table.seeds > 1:
-        notes.append(f"±: half-width of the 95% interval over seeds{table.inference.aside}.")
+        alike = table.alike.to_numpy(bool)
+        if np.isfinite(table.half_width.to_numpy()).any() or not alike.any():
+            notes.append(f"±: half-width of the 95% interval over seeds{table.inference.aside}.")
+        if alike.any():
+            notes.append(_alike_note(table))
         if table.tied.to_numpy().any():
             notes.append("*: the best of its column, and every row not resolved from it, however far apart they look.")
             notes.append("Bold: such a row, above all rows without a star and itself resolved from one of them.")
@@ -91,6 +96,17 @@ def notes_of(table: Standings) -> list[str]:
     if (table.costs["shift_cosine"] < BLURRED).any():
         notes.append(f"‡ rounding blurred the perturbation (shift_cosine below {BLURRED}).")
     return notes
+
+
+def _alike_note(table: Standings) -> str:
+    """Which figures have no half-width although they have several seeds."""
+    alike, several = table.alike, len(table.mean.columns) > 1
+    found = []
+    for row, (optimizer, strategy) in enumerate(table.mean.index):
+        for name in table.mean.columns[alike.iloc[row].to_numpy(bool)]:
+            where = "" if not several else f" over {name}" if name == ALL_MODELS else f" at {name}"
+            found.append(f"{optimizer} {strategy}{where} ({table.n[name].iloc[row]} seeds)")
+    return f"No ± where all seeds scored the same, for their spread says nothing: {listed(found)}."
 
 
 def _score_column(table: Standings, name: str, interval: bool) -> list[Entry]:

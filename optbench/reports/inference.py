@@ -43,12 +43,13 @@ class Inference:
     """Intervals, tests and the plan of seeds that belong together. `FIXED` and `ANYTIME` are the two there are.
 
     `looks`: whether seeds may have been added one look after another. `p_value` is two-sided, of a mean of 0, and NaN
-    without any spread; `seeds_needed` as in `stats` and `sequential`. `kind`, `aside` and `validity` are how notes call
-    the interval: "95% {kind}interval over seeds{validity}", or without the kind and with the {aside}, which says more;
-    `too_few` is what they say where there is none.
+    without any spread; `seeds_needed` as in `stats` and `sequential`. `least`: fewer numbers have no 95% interval.
+    `kind`, `aside` and `validity` are how notes call the interval: "95% {kind}interval over seeds{validity}", or
+    without the kind and with the {aside}, which says more; `too_few` is what they say where there is none.
     """
 
     looks: bool
+    least: int
     width: _Width
     p_value: _PValue
     seeds_needed: _Needed
@@ -62,13 +63,22 @@ class Inference:
         """What the bars and bands of a chart are."""
         return f"95% {self.kind}interval over seeds{self.validity}"
 
-    def half_width(self, mean: Any, sd: Any, n: Any, *, level: float = ALPHA) -> Array:
+    def half_width(self, largest: Any, sd: Any, n: Any, *, level: float = ALPHA, certain: Any = False) -> Array:
         """The half-width of the interval of the mean of n numbers, elementwise.
 
-        `sd` is their standard deviation (n - 1 in its denominator). Infinite where nothing can be said: of one seed,
-        and where looks are allowed for, of three or fewer (at 5%); 0 where all numbers are equal.
+        `sd` is their standard deviation (n - 1 in its denominator), `largest` the size of what rounding is relative to:
+        that of their mean, or of the numbers that were subtracted to get them. Infinite where nothing can be said: of
+        one seed; where looks are allowed for, of three or fewer (at 5%); and where all numbers are equal. Seeds that
+        agree by coincidence show no spread, which is not to say that there is none. Only where the numbers are
+        `certain` (see `Column.certain`), elementwise too, agreement is 0.
         """
-        return self.width(self.spread(sd, np.abs(np.asarray(mean, float))), n, level=level)
+        spread = self.spread(sd, np.abs(np.asarray(largest, float)))
+        return self.width(np.where((spread == 0) & ~np.asarray(certain, bool), math.nan, spread), n, level=level)
+
+    def without_spread(self, mean: Any, width: Any, n: Any) -> Array:
+        """Which means lack a half-width although their n seeds are enough for one: the seeds all came out the same."""
+        found: Array = np.isfinite(np.asarray(mean, float)) & np.isinf(np.asarray(width, float))
+        return found & (np.asarray(n) >= self.least)
 
     def half_width_chosen(self, mean: Any, sd: Any, n: Any, rows: int) -> Array:
         """The half-width of the interval of a row that was chosen by its own mean among `rows`, elementwise.
@@ -78,14 +88,17 @@ class Inference:
         """
         return self.half_width(mean, sd, n, level=ALPHA / max(rows, 1))
 
-    def interval(self, values: Sequence[float] | Array) -> tuple[float, float]:
-        """The mean of `values` and the half-width of its 95% interval; (NaN, inf) where there are none."""
+    def interval(self, values: Sequence[float] | Array, *, largest: float = 0.0) -> tuple[float, float]:
+        """The mean of `values` and the half-width of its 95% interval; (NaN, inf) where there are none.
+
+        `largest` is the size of what was subtracted to get them, where that is more than they are.
+        """
         numbers = np.asarray(values, float)
         if len(numbers) == 0:
             return math.nan, math.inf
         mean = float(np.mean(numbers))
         sd = float(np.std(numbers, ddof=1)) if len(numbers) > 1 and np.isfinite(numbers).all() else math.nan
-        return mean, float(self.half_width(mean, sd, len(numbers)))
+        return mean, float(self.half_width(max(abs(mean), largest), sd, len(numbers)))
 
     def spread(self, sd: Any, largest: Any) -> Array:
         """The standard deviation `sd`, elementwise, with 0 for what rounding leaves of numbers that agree.
@@ -98,6 +111,7 @@ class Inference:
 
 FIXED = Inference(
     looks=False,
+    least=2,
     width=half_width,
     p_value=t_p_value,
     seeds_needed=seeds_needed,
@@ -110,6 +124,7 @@ FIXED = Inference(
 
 ANYTIME = Inference(
     looks=True,
+    least=4,
     width=half_width_anytime,
     p_value=p_anytime,
     seeds_needed=seeds_needed_anytime,

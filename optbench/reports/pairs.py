@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from optbench.reports.frame import AXES, by_arm_and_seed
+from optbench.reports.inference import ROUNDING
 from optbench.reports.stats import Array, balanced_block
 
 if TYPE_CHECKING:
@@ -90,14 +91,16 @@ def per_seed(values: Array) -> Array:
     return values.mean(axis=0) if len(values) else np.array([])
 
 
-def spread_of(numbers: Array, *, counted: bool) -> tuple[float, float]:
+def spread_of(numbers: Array, *, counted: bool, largest: float = 0.0) -> tuple[float, float]:
     """Mean and standard deviation over seeds; NaN where a number is not finite, the latter also below two seeds.
 
     Numbers that are equal by coincidence leave no spread to judge by: their deviation is NaN too, unless they are
-    `counted`, that is follow from the spec.
+    `counted`, that is follow from the spec. Equal up to rounding is equal; it is relative to the numbers, or to the
+    `largest` of those that were subtracted to get them.
     """
     n = len(numbers)
     if n == 0 or not np.isfinite(numbers).all():
         return math.nan, math.nan
     sd = float(numbers.std(ddof=1)) if n > 1 else math.nan
-    return float(numbers.mean()), math.nan if sd == 0 and not counted else sd
+    equal = sd <= ROUNDING * max(float(np.abs(numbers).max()), largest)
+    return float(numbers.mean()), math.nan if equal and not counted else sd

@@ -48,11 +48,13 @@ def panel_notes_of(table: PanelTable) -> list[str]:
     inference = table.standings.inference
     several = len(table.standings.mean.columns) > 1
     over = " of means over models" if several else ""
+    alike = inference.without_spread(table.mean, table.half_width, table.n)
     if np.isfinite(table.half_width.to_numpy()).any():
         interval = f"95% interval over seeds{over}{inference.validity}"
-        notes.append(f"±: half-width of the {interval}; no test, and nothing here is ranked.")
+        absent = " None where all seeds gave the same number." * bool(alike.any())
+        notes.append(f"±: half-width of the {interval}; no test, and nothing here is ranked.{absent}")
     else:
-        notes.append(inference.too_few)
+        notes.append("No ±: all seeds gave the same number." if alike.any() else inference.too_few)
     return notes
 
 

@@ -123,14 +123,23 @@ def _over_models(arms: pd.DataFrame, rows: pd.MultiIndex, values: Array) -> Arra
     return next(iter(by_model(arms[arms["model"].isin(known)], rows, values, math.nan).values()))
 
 
-def _table(standings: Standings, family: str, rows: pd.MultiIndex, found: Mapping[str, Array]) -> PanelTable:
+def _table(
+    standings: Standings,
+    family: str,
+    rows: pd.MultiIndex,
+    found: Mapping[str, Array],
+    largest: Mapping[str, Array] | None = None,
+) -> PanelTable:
+    """`largest` [rows], for each column: the size of the numbers that were subtracted to get those of `found`."""
     mean, width, n = (pd.DataFrame(index=rows) for _ in range(3))
     for name, by_seed in found.items():
         frame = pd.DataFrame(by_seed)
         n[name] = frame.notna().sum(axis=1).to_numpy()
         mean[name] = frame.mean(axis=1).to_numpy()
         spread = frame.std(axis=1).to_numpy()
-        width[name] = standings.inference.half_width(mean[name].to_numpy(), spread, n[name].to_numpy())
+        size = mean[name].abs().to_numpy() if largest is None else largest[name]
+        certain = column(name).certain
+        width[name] = standings.inference.half_width(size, spread, n[name].to_numpy(), certain=certain)
     return PanelTable(standings, family, mean, width, n)
 
 
@@ -140,10 +149,11 @@ def _beside_anchor(
     """The anchor's own losses in the first row, and below the differences of all others from it, paired by seed."""
     place = rows.tolist().index(anchor)
     order = [place, *(row for row in range(len(rows)) if row != place)]
-    beside = {}
+    beside, largest = {}, {}
     for name, by_seed in found.items():
+        largest[name] = np.fmax.reduce(np.fmax(np.abs(by_seed), np.abs(by_seed[place])), axis=1)[order]
         differences = by_seed - by_seed[place]
         differences[place] = by_seed[place]
         beside[name] = differences[order]
-    table = _table(standings, DECILE_FAMILY, rows[order], beside)
+    table = _table(standings, DECILE_FAMILY, rows[order], beside, largest)
     return PanelTable(standings, DECILE_FAMILY, table.mean, table.half_width, table.n, minus=anchor)

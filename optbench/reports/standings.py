@@ -81,6 +81,13 @@ class Standings:
         return int(self.n.to_numpy().max())
 
     @property
+    def alike(self) -> pd.DataFrame:
+        """Which figures have no half-width although their seeds are enough for one: all seeds scored the same. Those
+        of rows that only diverged are left out."""
+        found = self.inference.without_spread(self.mean, self.half_width, self.n)
+        return pd.DataFrame(found, index=self.mean.index, columns=self.mean.columns) & ~self.diverged.astype(bool)
+
+    @property
     def unit(self) -> str:
         """The unit of the budget."""
         return next(iter(self.given))
@@ -152,7 +159,8 @@ def _standings(
         figures["mean"][name] = frame.mean(axis=1).to_numpy()
         with np.errstate(invalid="ignore"):
             spread = frame.std(axis=1).to_numpy()
-        figures["half_width"][name] = inference.half_width(figures["mean"][name].to_numpy(), spread, count)
+        mean = figures["mean"][name].to_numpy()
+        figures["half_width"][name] = inference.half_width(mean, spread, count, certain=column(score).certain)
         tied = not_resolved_from_best(by_seed, higher=higher, inference=inference)
         figures["tied"][name] = tied & bool((~tied & (count > 0)).any())
         figures["supported"][name] = supported_as_best(by_seed, higher=higher, inference=inference)

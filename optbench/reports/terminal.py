@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from optbench.reports.leaderboard import Report
 
 _GAP = 2
+_SUPPORTED = "^"
+"""Stands in place of the star of what is bold, where nothing can be."""
+_BOLD_NOTE = "Bold: such a row, above all rows without a star"
+_PLAIN_NOTE = f"{_SUPPORTED} for *: such a row, above all rows without a sign"
 _NARROW_HEADER, _NARROW_NAME = 10, 14
 """Texts are broken at a space, hyphen or underscore to this many columns before a table is cut in two."""
 
 
 def table(report: Report, *, width: int, color: bool) -> str:
-    """The report in at most `width` columns, with ANSI codes where `color` says so."""
+    """The report in at most `width` columns, with ANSI codes where `color` says so, else with signs in their place."""
     # Everything is stated, so that neither the environment nor the real terminal changes a text that is piped.
     console = Console(
         file=StringIO(),
@@ -66,11 +70,25 @@ def _print(console: Console, report: Report) -> None:
         console.print(_hanging(_text(sentence, "bold" if strong else "")))
     for section in sections_of(report):
         console.print()
-        _print_grids(console, _fitting(section, console.width))
-        _print_notes(console, section.notes)
+        shown = section if console.color_system else _without_bold(section)
+        _print_grids(console, _fitting(shown, console.width))
+        _print_notes(console, shown.notes)
     if report.untuned():
         console.print()
         console.print(_text(report.untuned(), "dim"))
+
+
+def _without_bold(section: Section) -> Section:
+    """The section for a text that can have nothing bold: the star of what is supported becomes another sign."""
+
+    def marked(entry: Entry) -> Entry:
+        return Entry(entry.text.removesuffix("*") + _SUPPORTED) if entry.strong else entry
+
+    def signed(grid: Grid) -> Grid:
+        return Grid(grid.title, grid.header, [[marked(entry) for entry in row] for row in grid.rows], grid.names)
+
+    notes = [note.replace(_BOLD_NOTE, _PLAIN_NOTE) for note in section.notes]
+    return Section(signed(section.grid), notes, signed(section.brief))
 
 
 def _fitting(section: Section, width: int) -> list[Grid]:

@@ -19,8 +19,8 @@ def pilot_line(cells: int, planned: float, budget: float) -> str:
 
 
 def look_line(look: int, contrasts: Sequence[Judged], left: float) -> str:
-    """One look: every contrast with its interval, seeds and verdict, and the time that is left."""
-    parts = [f"{own.name} {_interval(own)}, {_count(own.n, 'seed')}, {own.verdict}" for own in contrasts]
+    """One look: every contrast with its interval, seeds and verdict, each with units, and the time that is left."""
+    parts = [f"{own.name} {_interval(own)}, {_count(own.n, 'seed')}, {_verdict(own)}" for own in contrasts]
     return f"look {look}: {'; '.join(parts)}; {_time(max(left, 0.0))} left"
 
 
@@ -58,11 +58,21 @@ def missing_line(own: Judged, needed: float, seconds: float, hopeless: str = "")
     )
 
 
+def _verdict(own: Judged) -> str:
+    """The verdict, with the margin where it depends on it."""
+    if own.verdict == "no difference beyond the margin":
+        return f"{own.verdict} of {_exactly(own.margin, own.metric)}"
+    if own.verdict == "unresolved":
+        return f"{own.verdict} (margin {_exactly(own.margin, own.metric)})"
+    return own.verdict
+
+
 def _interval(own: Judged) -> str:
-    unit = " points" if column(own.metric).unit == "fraction" else ""
     if not math.isfinite(own.estimate):
         return "no estimate yet"
-    estimate = f"{difference_text(own.estimate, own.metric)}{unit}"
+    known = column(own.metric)
+    unit = "points" if known.unit == "fraction" else known.unit
+    estimate = f"{difference_text(own.estimate, own.metric)} {unit}".rstrip()
     if not math.isfinite(own.low) or not math.isfinite(own.high):
         return f"{estimate} [no interval]"
     return f"{estimate} [{difference_text(own.low, own.metric)}, {difference_text(own.high, own.metric)}]"
@@ -73,6 +83,14 @@ def _amount(value: float, metric: str) -> str:
     if known.unit == "fraction":
         return f"{100 * value:.2g} points"
     return f"{value:.2g} {known.unit}".rstrip()
+
+
+def _exactly(value: float, metric: str) -> str:
+    """A value as it was given, in the unit of the column."""
+    known = column(metric)
+    if known.unit == "fraction":
+        return f"{100 * value:g} point{'' if value == 0.01 else 's'}"
+    return f"{value:g} {known.unit}".rstrip()
 
 
 def _time(seconds: float) -> str:

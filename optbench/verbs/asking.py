@@ -18,10 +18,16 @@ def list_(format: Text = "table") -> None:
 
 
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The name of a preset: see `optbench list`.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A preset or kind of `optbench list`; or suite, training, schedule, budget, execution, tuning.",
+        ),
+    ],
 ) -> None:
-    """Show the full spec of a preset, all defaults stated, as YAML."""
-    from optbench.commands.presets import shown, shown_text
+    """Show the full spec of a preset, or the keys of a suite file, all defaults stated, as YAML."""
+    from optbench.commands.shown import shown, shown_text
 
     say(shown_text(shown(name)))
 

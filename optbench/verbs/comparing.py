@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 import typer
 
 from optbench.errors import UserError
+from optbench.reading import reads
 from optbench.verbs.options import RESULTS, Only, Overrides, Records, say, suite_at, width
 
 CompareText = Literal["table", "markdown", "json", "csv"]
 
 
+@reads("results", "with_")
 def compare(
     suite: Annotated[
         Path | None, typer.Argument(metavar="SUITE", help="A suite file, such as suites/quick.yaml.")

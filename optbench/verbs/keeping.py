@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from optbench.reading import reads
 from optbench.verbs.options import RESULTS, Checkpoint, Overrides, Records, Results, Text, json_text, say
 
 
@@ -38,6 +39,7 @@ def verify(
         raise typer.Exit(1)
 
 
+@reads("results")
 def export(
     suites: Annotated[list[Path], typer.Argument(metavar="SUITE...", help="Suite files.")],
     *,

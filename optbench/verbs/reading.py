@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from optbench.errors import UserError
+from optbench.reading import reads
 from optbench.verbs.options import (
     CLAIMS,
     RESULTS,
@@ -26,6 +27,7 @@ from optbench.verbs.options import (
 )
 
 
+@reads("results")
 def report(
     suite: SuiteFile,
     *,
@@ -62,6 +64,7 @@ def report(
         say(line)
 
 
+@reads("results")
 def claims(
     files: Annotated[
         list[Path] | None, typer.Argument(metavar="[CLAIMS]...", help="Claim files and folders of them.")
@@ -79,6 +82,7 @@ def claims(
     say(judged(files or [CLAIMS], results, format, details=details, width=width()))
 
 
+@reads("results")
 def archive(
     suites: Annotated[list[Path], typer.Argument(metavar="SUITE...", help="Suite files.")],
     *,

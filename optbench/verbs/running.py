@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from optbench.errors import UserError
+from optbench.reading import reads
 from optbench.verbs.options import (
     RESULTS,
     Checkpoint,
@@ -212,6 +213,7 @@ def _until_resolved(
     raise typer.Exit(0 if outcome.complete else 1)
 
 
+@reads("results")
 def status(
     suite: SuiteFile,
     *,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from optbench.reading import reads
 from optbench.verbs.options import RESULTS, Checkpoint, Only, Overrides, Records, SuiteFile, say, suite_at
 
 Push = Annotated[
@@ -14,6 +15,7 @@ Push = Annotated[
 ]
 
 
+@reads("results")
 def wandb(
     suite: SuiteFile,
     *,

@@ -12,7 +12,8 @@ from typing import Any
 from optbench.bundle import SOURCES
 from optbench.cell import CellSpec
 from optbench.errors import UserError
-from optbench.store import CURVES, QUESTIONS, WEIGHTS
+from optbench.models.stated import heard, in_words, stated_checkpoints
+from optbench.store import CHECKPOINTS, CURVES, QUESTIONS, WEIGHTS
 from optbench.verification.evidence import Evidence, Files
 from optbench.verification.grades import grader_of, is_asked, wrong_examples, wrong_grades, wrong_questions
 from optbench.verification.identity import Identity, identity_of_cell, identity_of_panel
@@ -43,6 +44,11 @@ class Examiner:
         _note(found, evidence.where, shape, f"{RUN_AGAIN}, or read it with the version that wrote it")
         if any(word.startswith(("has no", "its ", "record of schema")) for word in shape):
             return False
+        with stated_checkpoints(content.get(CHECKPOINTS, {}).get):
+            self._content(evidence, content, found)
+        return True
+
+    def _content(self, evidence: Evidence, content: Mapping[str, Any], found: Findings) -> None:
         identity = self._identity(evidence, content, found)
         cell = identity.spec if identity.verdict in ("agrees", "not here") else None
         _note(found, evidence.where, wrong_result(content, cell), EDITED)
@@ -52,17 +58,20 @@ class Examiner:
             self._shown(evidence, content, cell, found)
         for name in evidence.panels:
             self._panel(evidence, name, cell, found)
-        return True
 
     def _identity(self, evidence: Evidence, content: Mapping[str, Any], found: Findings) -> Identity:
         if content["key"] != evidence.key:
             then = f"put it back into the folder of that name, or {RUN_AGAIN}"
             found.add(evidence.where, f"holds the record of another cell, {content['key']}", then)
-        identity = identity_of_cell(content["key"], content["cell"], evidence.root / SOURCES)
+        with heard() as named:
+            stated = list(content.get(CHECKPOINTS, {}).values())
+            identity = identity_of_cell(content["key"], content["cell"], evidence.root / SOURCES, stated)
         if identity.verdict == "edited":
             found.add(evidence.where, f"its key {content['key']} does not belong to its cell ({identity.why})", EDITED)
         elif identity.verdict != "agrees":
             found.skip(f"key of {identity.verdict}: {identity.why}")
+        for name in sorted(named.stated) if identity.verdict == "agrees" else ():
+            found.trust(f"{name}, {in_words(named.identities[name])}")
         return identity
 
     def _beside(self, evidence: Evidence, content: Mapping[str, Any], cell: CellSpec | None, found: Findings) -> None:
@@ -72,7 +81,7 @@ class Examiner:
             # What a seal does not name was not there when it was written, as in a bundle without curves.
             missing = [CURVES] if outcome != "out_of_memory" else []
             missing += [QUESTIONS] if is_asked(result) else []
-            missing += [WEIGHTS] if cell is not None and missing and cell.model.is_small else []
+            missing += [WEIGHTS] if cell is not None and missing and _is_small(cell) else []
             for name in missing:
                 if not (files.folder / name).exists():
                     found.add(files.place(name), "is missing", RUN_AGAIN)
@@ -141,6 +150,14 @@ class Examiner:
                 _note(found, where, wrong_here if _same_versions(content) else [], LOOK_AGAIN)
             except Unavailable as reason:
                 found.skip(f"late and early examples: {reason}")
+
+
+def _is_small(cell: CellSpec) -> bool:
+    """Whether weights are kept with the record, as far as can be told: sizes may need a tokenizer that is not here."""
+    try:
+        return bool(cell.model.is_small)
+    except (OSError, UserError):
+        return False
 
 
 def _is_whole(files: Files, names: Iterable[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,19 +42,20 @@ class Identity:
     spec: Any = None
 
 
-def identity_of_cell(key: str, content: Any, sources: Path | None = None) -> Identity:
+def identity_of_cell(key: str, content: Any, sources: Path | None = None, stated: Sequence[Any] = ()) -> Identity:
     """Whether `key` is that of the cell with this content. `sources` is a folder of code that came along, by the paths
-    that records name: an optimizer's file is hashed there, and neither read as Python nor run."""
+    that records name: an optimizer's file is hashed there, and neither read as Python nor run. `stated` are identities
+    of checkpoints that the record states: where they entered, they are no reason for another key."""
     if not isinstance(content, Mapping):
         return Identity("edited", "its cell is no mapping")
     foreign = _foreign(content)
     try:
         if sources is not None and (came := _came_along(content, sources)):
-            return _with_source(key, content, came)
+            return _with_source(key, content, came, stated)
         cell = CellSpec.model_validate(dict(content))
     except ValidationError as error:
         return _not_valid(error, foreign, content)
-    return _compared(key, cell, lambda: cell.key, {"protocol": PROTOCOL_REVISION, "cell": None}, "cell")
+    return _compared(key, cell, lambda: cell.key, {"protocol": PROTOCOL_REVISION, "cell": None}, "cell", stated)
 
 
 def _came_along(content: Mapping[str, Any], sources: Path) -> Path | None:
@@ -70,7 +71,7 @@ def _came_along(content: Mapping[str, Any], sources: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _with_source(key: str, content: Mapping[str, Any], source: Path) -> Identity:
+def _with_source(key: str, content: Mapping[str, Any], source: Path, stated: Sequence[Any]) -> Identity:
     """The identity of a cell whose optimizer's code is `source`. The spec that is found names the path of the record,
     so that nothing can be built from the code that came along."""
     optimizer = content["optimizer"]
@@ -90,7 +91,7 @@ def _with_source(key: str, content: Mapping[str, Any], source: Path) -> Identity
     there = f"{source}:{cls}"
     cell = named(there)
     frame = {"protocol": PROTOCOL_REVISION, "cell": None}
-    found = _compared(key, cell, lambda: cell.key, frame, "cell", at_hand=there)
+    found = _compared(key, cell, lambda: cell.key, frame, "cell", stated, at_hand=there)
     return Identity(found.verdict, found.why, named(target))
 
 
@@ -109,13 +110,21 @@ def identity_of_panel(key: str, content: Any) -> Identity:
 
 
 def _compared(
-    key: str, spec: Spec, current: Callable[[], str], frame: dict[str, Any], slot: str, *, at_hand: str = ""
+    key: str,
+    spec: Spec,
+    current: Callable[[], str],
+    frame: dict[str, Any],
+    slot: str,
+    known: Sequence[Any] = (),
+    *,
+    at_hand: str = "",
 ) -> Identity:
-    """`at_hand` is what is outside the record and known to be what it was made with."""
+    """`known` are identities of checkpoints, `at_hand` is a file: both are outside the record, and known to be what it
+    was made with."""
     try:
         if current() == key:
             return Identity("agrees", spec=spec)
-        identity, outside = spec.identity(), sorted(set(_outside(spec)) - {at_hand})
+        identity, outside = spec.identity(), sorted(set(_outside(spec, known)) - {at_hand})
     except (OSError, UserError) as error:
         return Identity("not here", f"{' '.join(str(error).split())}", spec)
     if outside:
@@ -159,12 +168,13 @@ def _foreign(cell: Mapping[str, Any]) -> str:
     return ""
 
 
-def _outside(spec: Spec) -> Iterator[str]:
-    """What the identity of a spec takes from outside the record: files, checkpoints, plug-ins."""
+def _outside(spec: Spec, known: Sequence[Any]) -> Iterator[str]:
+    """What the identity of a spec takes from outside the record: files, plug-ins, and checkpoints whose identities are
+    not `known`."""
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)
         if isinstance(value, Spec):
-            yield from _outside(value)
+            yield from _outside(value, known)
         elif value and any(isinstance(mark, ByContent) for mark in field.metadata):
             yield str(value)
     if not type(spec).__module__.startswith("optbench."):
@@ -172,7 +182,7 @@ def _outside(spec: Spec) -> Iterator[str]:
     elif type(spec).identity is not Spec.identity:
         plain, own = Spec.identity(spec), spec.identity()
         for name in own:
-            if own[name] != plain.get(name) and not _is_pinned(own[name], spec):
+            if own[name] != plain.get(name) and own[name] not in known and not _is_pinned(own[name], spec):
                 yield str(plain.get(name, own[name]))
 
 

@@ -15,7 +15,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from optbench.cell import CellSpec
 from optbench.optim.schedules import schedule_of
 from optbench.reports.frame import OUTCOMES
-from optbench.store import SCHEMA
+from optbench.store import CHECKPOINTS, SCHEMA, are_checkpoints
 from optbench.verification.numbers import mean, number, same
 
 CHECK_EVERY = 16
@@ -37,7 +37,9 @@ def wrong_shape(content: Mapping[str, Any]) -> Iterator[str]:
             yield f"its {name} is no {'text' if kind is str else 'mapping'}"
     if isinstance(content.get("outcome"), str) and content["outcome"] not in OUTCOMES:
         yield f"its outcome is {content['outcome']!r}, which is none of {', '.join(OUTCOMES)}"
-    for name in sorted(set(content) - {*_BLOCKS, "schema", "panels"}):
+    if not are_checkpoints(content.get(CHECKPOINTS, {})):
+        yield f"its {CHECKPOINTS} state no hash, nor a hub id and its commit"
+    for name in sorted(set(content) - {*_BLOCKS, "schema", "panels", CHECKPOINTS}):
         yield f"has a block {name!r} that no record has"
 
 

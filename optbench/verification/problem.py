@@ -26,11 +26,12 @@ class Problem:
 
 @dataclass
 class Findings:
-    """What a check of one or many records found: problems, and by its words how often something could not be checked
-    here, which is no problem."""
+    """What a check of one or many records found: problems; by its words how often something could not be checked here,
+    which is no problem; and how many keys were made with a checkpoint as it is stated, by what is stated."""
 
     problems: list[Problem] = field(default_factory=list)
     unchecked: dict[str, int] = field(default_factory=dict)
+    stated: dict[str, int] = field(default_factory=dict)
 
     def add(self, path: str, what: str, then: str) -> None:
         """Notes a problem."""
@@ -40,9 +41,15 @@ class Findings:
         """Notes that something could not be checked here."""
         self.unchecked[why] = self.unchecked.get(why, 0) + 1
 
+    def trust(self, checkpoint: str) -> None:
+        """Notes that a key was made with this checkpoint, which was not read here."""
+        self.stated[checkpoint] = self.stated.get(checkpoint, 0) + 1
+
     def join(self, other: Findings) -> None:
         """Adds what another check found."""
         self.problems += other.problems
+        for checkpoint, count in other.stated.items():
+            self.stated[checkpoint] = self.stated.get(checkpoint, 0) + count
         for why, count in other.unchecked.items():
             self.unchecked[why] = self.unchecked.get(why, 0) + count
 

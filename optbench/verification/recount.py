@@ -28,23 +28,26 @@ Values = dict[tuple[int, int], float]
 
 @dataclass(frozen=True)
 class Spread:
-    """Over seeds: mean, half-width of the 95% interval (infinite where it is not known), and their number."""
+    """Over seeds: mean, half-width of the 95% interval (infinite where it is not known: of too few, and of numbers that
+    are all equal, unless they are so by rule), and their number."""
 
     mean: float
     half_width: float
     n: int
 
     @classmethod
-    def over(cls, values: Sequence[float], *, looks_allowed: bool) -> Spread:
-        """Of the numbers among the values; by Student's t, or by what allows for seeds that were added look by look."""
+    def over(cls, values: Sequence[float], *, looks_allowed: bool, by_rule: bool = False, size: float = 0.0) -> Spread:
+        """Of the numbers among the values; by Student's t, or by what allows for seeds that were added look by look.
+        `size` is that of what was subtracted to get them, where it is more than they are: rounding is relative to it.
+        """
         numbers = [value for value in values if not math.isnan(value)]
         if any(math.isinf(value) for value in numbers):
             signs = set(filter(math.isinf, numbers))
             return cls(NAN if len(signs) > 1 else signs.pop(), math.inf, len(numbers))
         sd = deviation(numbers)
         width = math.inf
-        if sd <= looks.ROUNDING * abs(mean(numbers)):
-            width = 0.0
+        if sd <= looks.ROUNDING * max(abs(mean(numbers)), size):
+            width = 0.0 if by_rule else math.inf
         elif not math.isnan(sd):
             quantile = looks.critical(len(numbers), 0.05) if looks_allowed else t_quantile(len(numbers) - 1)
             width = quantile * sd / math.sqrt(len(numbers))
@@ -106,11 +109,13 @@ class Recount:
 
     def over_seeds(self, name: str, arm: int) -> Spread:
         """Mean, half-width and number of seeds of a metric at an arm."""
-        return self.spread([self.number(name, arm, seed) for seed in self.seeds])
+        return self.spread(name, [self.number(name, arm, seed) for seed in self.seeds])
 
-    def spread(self, values: Sequence[float]) -> Spread:
-        """Of one number per seed, by the interval that the suite allows."""
-        return Spread.over(values, looks_allowed=self.suite.added is not None)
+    def spread(self, name: str, values: Sequence[float], *, size: float = 0.0) -> Spread:
+        """Of one number of that name per seed, by the interval that the suite allows."""
+        known = column(name)
+        looked = self.suite.added is not None
+        return Spread.over(values, looks_allowed=looked, by_rule=known.counted or known.exact, size=size)
 
     def _score(self) -> None:
         """A diverged cell counts as the worst of a column that its task has; times taken beside other cells do not

@@ -71,7 +71,7 @@ def _standings(report: Report, recount: Recount) -> Iterator[Figure]:
         for row in table.mean.index:
             for name in table.mean.columns:
                 per_seed = _over_models(recount, mine, tuple(row), name, table.mean.columns, score)
-                expected = recount.spread(per_seed)
+                expected = recount.spread(score, per_seed)
                 figures = (frame.loc[row, name] for frame in (table.mean, table.half_width, table.n))
                 yield from _spread(f"{where}, {row[0]} {row[1]}, {name}", expected, *figures)
 
@@ -145,14 +145,14 @@ def _panels(report: Report, recount: Recount) -> Iterator[Figure]:
                 for row in table.mean.index
             }
             for row in table.mean.index:
-                per_seed = by_row[tuple(row)]
+                per_seed, size = by_row[tuple(row)], 0.0
                 if table.minus is not None and tuple(row) != tuple(table.minus):
                     anchor = by_row[tuple(table.minus)]
+                    size = max((abs(value) for value in (*per_seed, *anchor) if not math.isnan(value)), default=0.0)
                     per_seed = [one - other for one, other in zip(per_seed, anchor, strict=True)]
                 figures = (frame.loc[row, name] for frame in (table.mean, table.half_width, table.n))
-                yield from _spread(
-                    f"panel {table.family}, {row[0]} {row[1]}, {name}", recount.spread(per_seed), *figures
-                )
+                expected = recount.spread(name, per_seed, size=size)
+                yield from _spread(f"panel {table.family}, {row[0]} {row[1]}, {name}", expected, *figures)
 
 
 def _compute(report: Report, recount: Recount) -> Iterator[Figure]:

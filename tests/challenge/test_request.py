@@ -67,6 +67,7 @@ def test_a_good_request_is_read_and_nothing_is_written(request_of, place):
         ({"target": "other.py:Signed"}, "cannot read other.py"),
         ({"target": "signed.py:Sined"}, "has no class 'Sined'; did you mean Signed"),
         ({"target": "nothing_installed.here:Thing"}, "nothing_installed"),
+        ({"target": "pytorch_optimizer:SophiaH"}, "pytorch_optimizer:SophiaH needs estimates of the Hessian"),
         ({"target": "signed"}, "give file.py:Class"),
         ({"target": "{"}, "--name"),
         ({"target": "{", "name": "x"}, "not JSON"),

@@ -21,6 +21,6 @@ def test_it_opens_without_network_or_errors_on_every_screen(visit, text, tmp_pat
     assert page.evaluate("document.activeElement.innerText") == "Skip to the verdict"
     page.locator("#tuning summary >> nth=0").focus()
     page.keyboard.press("Enter")
-    assert page.get_by_role("cell", name="0.7031 (chosen)").is_visible()
+    page.get_by_role("cell", name="0.7031 (chosen)").wait_for(state="visible")
     page.emulate_media(media="print")
     assert page.locator("#repeat details code").is_visible(), "in print nothing is folded away"

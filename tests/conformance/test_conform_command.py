@@ -61,6 +61,8 @@ def test_one_that_is_not_fit_ends_with_1_and_json_says_why(monkeypatch):
         (target("exits").replace("Exits", "Exit"), "has no class 'Exit'; did you mean Exits?"),
         (target("exits").split(":")[0], "which class of it? Write"),
         ("no_such_package:Lion", "no_such_package:Lion: no package 'no_such_package' is installed"),
+        ("torch.optim:LBFGS", "optimizer.rule: torch.optim:LBFGS needs a closure that evaluates the loss again"),
+        ("pytorch_optimizer:SophiaH", "optimizer.rule: pytorch_optimizer:SophiaH needs estimates of the Hessian"),
         ("torch.optim:Adm", "torch.optim has no torch optimizer 'Adm'; did you mean Adam?"),
         ('{"rule": {"kind": "adamw", "lrr": 1}}', "optimizer.rule.lrr is unknown; did you mean lr?"),
         ('{"rule": {"kind": "adamq"}}', "optimizer.rule.kind is 'adamq'; did you mean adamw?"),

@@ -98,8 +98,6 @@ def test_an_examination_leaves_the_generators_as_they_were(monkeypatch):
 @pytest.mark.parametrize(
     ("target", "fields", "words"),
     [
-        ("torch.optim:LBFGS", {}, "needs a closure that evaluates the loss again"),
-        ("pytorch_optimizer:SophiaH", {}, "needs estimates of the Hessian"),
         ("torch.optim:Adm", {}, "has no torch optimizer 'Adm'; did you mean Adam"),
         ("torch.optim:SGD", {"options": {"momentun": 0.9}}, "refuses lr=0.001"),
         ("pytorch_optimizer:SOAP", {"options": {"weigth_decay": 0.1}}, "no option 'weigth_decay'; did you mean"),

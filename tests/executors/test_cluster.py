@@ -32,8 +32,12 @@ class Kills(torch.optim.SGD):
 def ray():
     """Ray on this machine, for as long as the tests of this file take."""
     pytest.importorskip("ray")
-    with cluster._connected("", 2):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        # It ends no worker because other processes fill the memory or keep the processors busy.
+        patch.setenv("RAY_memory_monitor_refresh_ms", "0")
+        patch.setenv("RAY_worker_register_timeout_seconds", "600")
+        with cluster._connected("", 2):
+            yield
 
 
 def reference(suite, root):

@@ -206,6 +206,18 @@ def test_what_is_done_since_the_jobs_were_made_is_not_done_again(tmp_path, monke
     assert summary.shared == 1
 
 
+def test_a_run_with_nothing_to_do_removes_the_locks_of_killed_ones(tmp_path):
+    held = Locks(tmp_path)
+    held.take("key-a")
+    (tmp_path / "locks" / "key-b.lock").touch()  # As left by a run that was killed after its last cell.
+    run = dispatch.run_jobs([], tmp_path, pool_of=lambda jobs: pytest.fail("no worker is needed"), on_event=print)
+    assert (run.total, run.complete) == (0, True)
+    assert [path.name for path in (tmp_path / "locks").iterdir()] == ["key-a.lock"]
+    held.close()
+    dispatch.run_jobs([], tmp_path, pool_of=lambda jobs: None, on_event=print)
+    assert not (tmp_path / "locks").exists()
+
+
 def test_a_log_goes_where_it_can_be_written(tmp_path, monkeypatch):
     (job,) = cells("a")
     assert logs.write_log(tmp_path / "r", job, "why") == tmp_path / "r" / "logs" / "key-a.log"

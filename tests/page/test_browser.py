@@ -81,6 +81,8 @@ def test_a_column_of_numbers_sorts_as_numbers_both_ways_and_back(visit, made):
 
 def test_sorting_by_keyboard(visit, made):
     page = visit(made.path)
+    # All is drawn: until then a heading that has the focus may be replaced.
+    assert shows(lambda: page.locator("form[data-for=board] output").inner_text(), "24 of 24 rows")
     head(page, "m2").focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Space")
@@ -276,9 +278,11 @@ def test_the_policy_of_the_page_stops_scripts_and_the_network(browser, made):
           return fetch("https://example.org/").catch(() => 0);
         }"""
     )
-    assert shows(lambda: page.evaluate("typeof window.hacked"), "undefined")
-    said = " ".join(refused)
-    assert all(name in said for name in ("script-src", "img-src", "default-src"))
+    kinds = ("script-src", "img-src", "default-src")
+    # What the console says arrives here while something else is asked.
+    assert shows(
+        lambda: (page.evaluate("typeof window.hacked"), *(k for k in kinds if k in str(refused))), ("undefined", *kinds)
+    )
     context.close()
 
 
@@ -377,7 +381,7 @@ def test_a_thousand_cells_stay_small_and_only_those_in_view_are_drawn(visit, tmp
     assert path.stat().st_size < 4e6
     page = visit(path)
     assert shows(lambda: page.locator("form[data-for=cells] output").inner_text(), "1000 of 1000 rows")
-    assert 10 < page.locator("#cells .tabulator-row").count() < 150
+    assert shows(lambda: 10 < page.locator("#cells .tabulator-row").count() < 150, True)
     head(page, "accuracy, %", CELLS).click()
     assert shows(lambda: names(page, CELLS)[0], "optimizer24")
     open_cell(page, suite.cells()[-1].key)

@@ -52,7 +52,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def test_every_optimizer_of_different_cost_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = asked(monkeypatch)
     arms = suite_of(tmp_path, SUITE, 5).arms
-    found = measured(arms, workers=1, threads=1, device="cpu")
+    found = measured(arms, workers=1, threads=1, device="cpu", budget=1e9)
     assert [len(subject["optimizers"]) for subject in requests[0]["subjects"]] == [2]
     subject = found.subjects[subject_of(arms[0])]
     assert set(subject.steps) == {cost_signature(arm.optimizer_spec) for arm in arms}

@@ -130,15 +130,27 @@ def test_numbers_that_agree_up_to_rounding_prove_nothing(bench, looked_at):
     assert not resolved_pairs(values, higher=True, inference=FIXED).any()
 
 
-def test_figures_that_no_seed_moves_have_an_interval_of_no_width(bench, looked_at):
-    suite, _ = looked_at(added=0, value=lambda cell: 0.1)
-    suite.added = Added(0.02, {})
+@pytest.mark.parametrize("inference", [FIXED, ANYTIME])
+def test_numbers_that_agree_have_no_interval_unless_they_do_so_by_rule(inference):
     # The deviation of three times 0.1 is not exactly 0.
-    assert table_of(bench, suite).half_width["m"].tolist() == [0.0, 0.0, 0.0]
-    assert ANYTIME.half_width(0.1, 1e-17, 3) == 0 and ANYTIME.half_width(0.1, 1e-3, 3) == math.inf
-    assert ANYTIME.interval([0.1, 0.1, 0.1]) == (pytest.approx(0.1), 0.0)
-    assert FIXED.half_width(0.1, 1e-17, 3) == 0
-    assert FIXED.half_width(0.1, 1e-3, 3) == half_width(1e-3, 3) > 0
+    assert inference.half_width(0.1, 1e-17, 8) == inference.half_width(0.1, 0.0, 8) == math.inf
+    assert inference.interval([0.1] * 8) == (pytest.approx(0.1), math.inf)
+    assert inference.half_width_chosen(0.1, 1e-17, 8, 3) == math.inf
+    assert inference.half_width([0.1, 0.1], 1e-17, 8, certain=[True, False]).tolist() == [0.0, math.inf]
+    assert inference.half_width(0.1, 1e-3, 8) == inference.width(1e-3, 8) > 0
+    # What subtraction leaves of 3.1 and 3 is rounded as they are.
+    assert inference.interval([0.1, 0.1 + 2e-13] * 4, largest=3.1)[1] == math.inf
+    assert 0 < inference.interval([0.1, 0.1 + 2e-13] * 4)[1] < 1e-11
+
+
+@pytest.mark.parametrize("inference", [FIXED, ANYTIME])
+def test_so_many_numbers_as_an_interval_takes_lack_one_only_where_they_agree(inference):
+    least = inference.least
+    assert math.isinf(inference.half_width(0.5, 0.1, least - 1))
+    assert math.isfinite(inference.half_width(0.5, 0.1, least))
+    counts = [least - 1, least, least, least]
+    widths = [math.inf, math.inf, 0.1, math.inf]
+    assert inference.without_spread([0.5, 0.5, 0.5, math.nan], widths, counts).tolist() == [False, True, False, False]
 
 
 def test_fronts_allow_for_looks(bench, looked_at):
@@ -175,6 +187,7 @@ def test_three_seeds_are_too_few_and_the_tables_say_so(bench, looked_at):
         bench.write(cell, accuracy(cell), result={"learned": accuracy(cell)})
     report = report_of(suite, bench.store)
     assert np.isinf(report.standings[0].half_width.to_numpy()).all()
+    assert "one run of each" not in " ".join(report.answer.lines) and "3 seeds" in report.answer.lines[0]
     assert "below 4 seeds there is none" in notes_of(report.standings[0])[0]
     assert panel_notes_of(report.panels[0])[-1] == "Below 4 seeds no interval is valid under repeated looks."
     assert "±" not in render(suite, bench.store, "csv")

@@ -37,10 +37,11 @@ def tracked(suite, tmp_path_factory):
     results = suite.parent / "runs"
     home = tmp_path_factory.mktemp("planted-home")
     words = command("run", suite, "--results", results, "--workers", 1, "--wandb", "offline")
-    done = subprocess.run(
-        words, capture_output=True, text=True, check=False, env=environment(home, **PLANTED), cwd=suite.parent
-    )
-    return Case(suite, results, done.returncode, done.stdout, done.stderr)
+    given = {"env": environment(home, **PLANTED), "cwd": suite.parent, "check": False}
+    # In a new home matplotlib first makes a list of fonts, and says so where that takes it more than five seconds.
+    subprocess.run([sys.executable, "-c", "import matplotlib.font_manager"], capture_output=True, **given)
+    done = subprocess.run(words, capture_output=True, text=True, **given)
+    return Case(suite, results, home, done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture(scope="session")

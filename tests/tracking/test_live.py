@@ -3,11 +3,11 @@
 import os
 import signal
 import subprocess
-import time
 from types import SimpleNamespace
 
 import pytest
 import torch
+from processes import until
 from torch.utils._python_dispatch import TorchDispatchMode
 from tracking_cases import SUITE, command, environment, orphans
 
@@ -138,17 +138,13 @@ def test_interrupted_by_ctrl_c_no_service_is_left_and_the_next_run_starts_the_ce
         # A shell in the background lets its children ignore the signal, and they pass that on.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    while not written(tmp_path / "runs") and process.poll() is None:
-        time.sleep(0.1)
+    until(lambda: written(tmp_path / "runs") or process.poll() is not None, "the first cell")
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "the same command again continues" in errors
     assert "Traceback" not in errors
-    deadline = time.monotonic() + 60
-    while orphans() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not orphans()
+    until(lambda: not orphans(tmp_path), "the end of wandb's service")
     cell = load_suite(path).cells()[1]
     assert Store(tmp_path / "runs").record(cell.key) is None
     assert len(list((tmp_path / "runs" / "wandb").glob(f"offline-run-*-{cell.key}-*"))) == 1

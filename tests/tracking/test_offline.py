@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from processes import until
 from tracking_cases import PLANTED, STEPS, orphans
 
+import optbench
 from optbench.metrics.columns import column
 from optbench.panels.base import panel_key
 from optbench.panels.sharpness import Sharpness
@@ -173,8 +175,10 @@ def test_nothing_that_names_a_person_or_a_machine_is_written(tracked, runs):
     assert {run.about.host for run in runs.values()} == {""}
     assert all(run.about.git.commit == "" for run in runs.values())
     words = ["planted", str(Path.cwd()), str(tracked.results), sys.executable, sys.prefix, "-m optbench", "wandb-core"]
-    # Short names are in any random text.
-    words += [name for name in (socket.gethostname(), os.environ.get("USER", "")) if len(name) > 5]
+    # Short names are in any random text, and common ones (localhost, runner) in what every page consists of.
+    names = {name for name in (socket.gethostname(), os.environ.get("USER", "")) if len(name) > 5}
+    ours = b"".join(path.read_bytes() for path in Path(optbench.__file__).parent.rglob("*") if path.is_file())
+    words += [name for name in names if name.encode() not in ours]
     files = [path for path in (tracked.results / "wandb").rglob("*") if not path.is_dir()]
     assert len(files) > 12
     for path in files:
@@ -198,7 +202,7 @@ def test_what_is_printed_is_calm_and_ends_with_how_to_upload(tracked):
 
 
 def test_no_process_and_no_key_is_left(tracked):
-    assert not orphans()
+    until(lambda: not orphans(tracked.home), "the end of wandb's service")
     assert PLANTED["WANDB_API_KEY"] not in tracked.out + tracked.err
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offline_runs import runs_in
+from processes import is_running
 
 from optbench.store import Store
 from optbench.suite import load_suite
@@ -35,10 +36,11 @@ PLANTED = {
 
 @dataclass(frozen=True)
 class Case:
-    """A run of the suite: its file, the folder of records and what the command printed."""
+    """A run of the suite: its file, the folder of records, the home it ran with, and what the command printed."""
 
     suite: Path
     results: Path
+    home: Path
     code: int
     out: str
     err: str
@@ -64,16 +66,17 @@ def command(*words):
     return [sys.executable, "-m", "optbench", *map(str, words)]
 
 
-def orphans():
-    """Services of wandb whose parent is gone, by their process ids."""
+def orphans(home):
+    """Services of wandb that commands with this home have started and whose parents are gone, by their process ids;
+    those of other tests, which run at the same time, are no concern of this one."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            words = path.read_bytes().split(b"\0")
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            variables = (path / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if any(word.endswith(b"wandb-core") for word in words) and b"--pid" in words:
-            parent = words[words.index(b"--pid") + 1].decode()
-            if not Path("/proc", parent).exists():
-                found.append(path.parent.name)
+        if any(word.endswith(b"wandb-core") for word in words) and f"HOME={home}".encode() in variables:
+            if b"--pid" in words and not is_running(words[words.index(b"--pid") + 1].decode()):
+                found.append(path.name)
     return found

@@ -1,6 +1,7 @@
 """Reports of numbers alone, counted again: what is right raises no alarm, what was changed does."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -68,7 +69,8 @@ def test_a_changed_mean_is_named(counted):
 @pytest.fixture
 def looked_at(tmp_path):
     """A suite with a contrast, 3 seeds of its own and some that were added to the arms of one model; `learned` is what
-    a panel found, `passes` counts, and at one model all seeds of an optimizer have the same score."""
+    a panel found and `never_learned` the same at all seeds, `passes` counts, `flops` are exact, and at one model all
+    seeds of an optimizer have the same score."""
     bench = Bench(Store(tmp_path / "runs"))
     suite = bench.suite(
         ("adamw", "muon"),
@@ -79,7 +81,8 @@ def looked_at(tmp_path):
     suite.added = Added(0.02, {arm.name: range(3, 9) for arm in suite.arms if arm.model == "m"})
     for place, cell in enumerate(suite.cells()):
         same = (cell.arm.model, cell.arm.optimizer) == ("k", "adamw")
-        found = {"learned": (place * 3 % 13) / 13, "passes": 10.0 * (1 + (cell.arm.optimizer == "muon"))}
+        passes = 10.0 * (1 + (cell.arm.optimizer == "muon"))
+        found = {"learned": (place * 3 % 13) / 13, "never_learned": 0.1, "passes": passes, "flops": 1e9 * passes}
         bench.write(cell, 0.1 if same else (place * 7 % 11) / 11, result=found)
     paths = {cell.key: bench.store.folder(cell.key) / "record.json" for cell in suite.cells()}
     records = {key: json.loads(path.read_text()) for key, path in paths.items()}
@@ -90,8 +93,26 @@ def test_a_report_of_a_suite_with_added_seeds_raises_no_alarm(looked_at):
     report, _ = looked_at
     assert len(report.panels) == 1 and report.standings[0].n.to_numpy().max() == 9
     # Three equal scores: their deviation is what rounding leaves.
-    assert report.standings[0].half_width["k"]["adamw", "uniform"] == 0
+    assert report.standings[0].half_width["k"]["adamw", "uniform"] == math.inf
+    assert report.panels[0].half_width["never_learned"].tolist() == [math.inf, math.inf]
+    # A model's own arms have as many seeds as an interval takes.
+    assert report.arms.loc[0, ["flops_half_width", "passes_half_width"]].tolist() == [0, 0]
+    assert math.isinf(report.arms.loc[0, "never_learned_half_width"])
     assert alarms(*looked_at) == []
+
+
+def test_a_half_width_of_seeds_that_all_scored_the_same_is_named(looked_at):
+    report, recount = looked_at
+    report.standings[0].half_width.loc[[("adamw", "uniform")], "k"] = 0.0
+    report.panels[0].half_width.loc[[("adamw", "uniform")], "never_learned"] = 0.0
+    report.arms.loc[0, "never_learned_half_width"] = 0.0
+    report.arms.loc[0, "flops_half_width"] = math.inf
+    assert [where.rpartition(", ")[0] for where, _ in alarms(report, recount)] == [
+        "arm m/sums/uniform/adamw/300 steps, never_learned",
+        "arm m/sums/uniform/adamw/300 steps, flops",
+        "table sums, 300 steps, adamw uniform, k",
+        "panel simplicity, adamw uniform, never_learned",
+    ]
 
 
 def test_half_widths_of_one_look_are_named_where_seeds_were_added(looked_at):
@@ -120,3 +141,19 @@ def test_students_intervals_in_all_tables_are_named_where_seeds_were_added(looke
     named = [where for where, text, _ in differences(report_of(fixed, store), of) if text]
     assert all(where.endswith("half-width") for where in named)
     assert {where.split()[0] for where in named} == {"arm", "table", "panel"}
+
+
+def test_differences_from_an_anchor_that_rounding_leaves_have_no_interval(tmp_path):
+    bench = Bench(Store(tmp_path / "runs"))
+    suite = bench.suite(("adamw", "muon", "sam"), seeds=4)
+    for cell in suite.cells():
+        own = {"adamw": 0.0, "muon": 4e-16 * (cell.seed % 2), "sam": 0.1 * (1 + cell.seed)}[cell.arm.optimizer]
+        found = {"decile_loss/1": 0.3 + cell.seed + own, "learned": 0.1 * cell.seed}
+        bench.write(cell, 0.5, result=found)
+    paths = {cell.key: bench.store.folder(cell.key) / "record.json" for cell in suite.cells()}
+    records = {key: json.loads(path.read_text()) for key, path in paths.items()}
+    report = report_of(suite, bench.store)
+    (table,) = [panel for panel in report.panels if panel.minus is not None]
+    widths = table.half_width["decile_loss/1"]
+    assert math.isinf(widths["muon", "uniform"]) and 0.2 < widths["sam", "uniform"] < 0.3
+    assert [text for _, text, _ in differences(report, Recount(suite, records, {}, lambda key: None))] == [""]

@@ -18,6 +18,8 @@ from pydantic import Field, model_validator
 from optbench.errors import UserError, suggestion
 from optbench.optim.base import Parameter, Rule
 from optbench.optim.rules.foreign_flops import COUNTED
+from optbench.optim.rules.foreign_source import step_of
+from optbench.optim.rules.foreign_step import arguments_of_class, refusal
 from optbench.optim.search import Dimension, Space
 from optbench.spec import Spec, content_hash
 
@@ -29,8 +31,9 @@ class TorchOptimizer(Spec):
     """`target` is `package.module:Class` or `path/to/file.py:Class`, the path relative to the working directory.
 
     The class takes parameters, `lr` and the `options`; its `step` is called without a closure, after the gradient was
-    taken without a graph: what needs more than the gradient (LBFGS, SophiaH) is refused. A file enters the key of
-    a cell by the hash of its source, an installed package by its version: what may change numbers makes new cells.
+    taken without a graph: what needs more than the gradient (LBFGS, SophiaH) is refused, when the suite is read where
+    its source says so plainly. A file enters the key of a cell by the hash of its source, an installed package by its
+    version: what may change numbers makes new cells.
     `averages` is for optimizers that evaluate at averaged weights and switch by `.train()` and `.eval()`.
 
     What of it may be tuned the class says itself, for `lr` and the options by name, where it is one's own:
@@ -52,6 +55,9 @@ class TorchOptimizer(Spec):
             _check_source(Path(where), name)
         elif importlib.util.find_spec(where.split(".")[0]) is None:
             raise ValueError(f"{self.target}: no package {where.split('.')[0]!r} is installed")
+        refused = refusal(self.target, step_of(where, name) or {})
+        if refused:
+            raise ValueError(refused)
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -79,7 +85,9 @@ class TorchOptimizer(Spec):
         from optbench.optim.torch_rule import TorchRule
 
         kind = self._optimizer_class()
-        _check_step(self.target, kind)
+        refused = refusal(self.target, arguments_of_class(kind))
+        if refused:
+            raise UserError(refused)
         try:
             engine = kind([p.tensor for p in parameters], lr=self.lr, **self.options)
         except (TypeError, ValueError) as error:
@@ -175,20 +183,6 @@ class _Averaging:
             yield
         finally:
             self._engine.train()
-
-
-def _check_step(target: str, kind: Callable[..., torch.optim.Optimizer]) -> None:
-    """Raises UserError for a class whose step cannot do with the gradient alone."""
-    known = inspect.signature(kind.step).parameters  # type: ignore[attr-defined]
-    if "hessian" in known:
-        raise UserError(
-            f"{target} needs estimates of the Hessian, or a gradient with its graph to make them from, and a rule is "
-            "given the gradient alone: it cannot be run here"
-        )
-    if "closure" in known and known["closure"].default is inspect.Parameter.empty:
-        raise UserError(
-            f"{target} needs a closure that evaluates the loss again, and a rule is given the gradient alone"
-        )
 
 
 def _check_options(
