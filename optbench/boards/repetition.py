@@ -104,7 +104,9 @@ def repeated(suite: Suite, this: Store, other: Store, *, metric: str = "") -> Re
         counts = Counter(verdicts[row] for row in rows)
         paired = [row for row in rows if verdicts[row] in ("equal", "differing", "outcome")]
         differences = values[1][paired] - values[0][paired]
-        arms.append(_arm(arm.name, counts, differences[~np.isnan(differences)], counted=column(metric).counted))
+        there = ~np.isnan(differences)
+        largest = float(np.abs([side[paired][there] for side in values]).max(initial=0.0))
+        arms.append(_arm(arm.name, counts, differences[there], counted=column(metric).counted, largest=largest))
     adjusted = holm([arm.p for arm in arms])
     measured = column(metric).measured and any(bool(table["contended"].any()) for table in tables)
     return Repetition(
@@ -149,9 +151,11 @@ def _contradict(this: Any, other: Any) -> bool:
     return bool(this != other)
 
 
-def _arm(name: str, counts: Mapping[str, int], differences: np.ndarray[Any, Any], *, counted: bool) -> ArmTwice:
+def _arm(
+    name: str, counts: Mapping[str, int], differences: np.ndarray[Any, Any], *, counted: bool, largest: float
+) -> ArmTwice:
     n = len(differences)
-    mean, sd = spread_of(differences, counted=counted)
+    mean, sd = spread_of(differences, counted=counted, largest=largest)
     if n and not np.isfinite(differences).all():
         mean = float(differences.sum())
     return ArmTwice(

@@ -82,7 +82,7 @@ def effect_of(test: Comparison, evidence: Evidence) -> Effect:
     block = complete_block(pooled, pairs, test.metric, arms=len(test.suite.arms))
     numbers = test.sign * per_seed(_values(test, block))
     counted = column(test.metric).counted
-    estimate, sd = spread_of(numbers, counted=counted)
+    estimate, sd = spread_of(numbers, counted=counted, largest=_largest(test, block))
     n = len(numbers)
     width = float(half_width(sd, n))
     known = math.isfinite(width)
@@ -132,6 +132,13 @@ def _values(test: Comparison, block: Block) -> Array:
             return block.of
         positive = (block.of > 0) & (block.minus > 0)
         return np.where(positive, np.log(block.of) - np.log(block.minus), math.nan)
+
+
+def _largest(test: Comparison, block: Block) -> float:
+    """The size of the numbers that were subtracted to get those of the test, to which rounding is relative."""
+    if test.form == "ratio":
+        return 1.0  # Rounding moves a quotient by a part of itself, and its logarithm by as much.
+    return float(np.abs([block.of, block.minus]).max(initial=0.0))
 
 
 def _p_value(beyond: float, sd: float, n: int) -> float:

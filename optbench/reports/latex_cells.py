@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from optbench.reports.escape import latex
 from optbench.reports.grid import Entry
 
-_NUMBER = r"[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?"
+_NUMBER = r"[-+]?[0-9][0-9,]*(?:\.[0-9]+)?(?:e[-+]?[0-9]+)?"
 _FIGURE = re.compile(
     rf"(?P<about>~?)(?P<value>{_NUMBER})(?P<unit>%| [A-Za-z]{{1,3}})?(?: ±(?P<beside>{_NUMBER}))? ?(?P<star>\*?)"
 )

@@ -38,4 +38,8 @@ def deviation(values: Sequence[float]) -> float:
     if len(values) < 2:
         return math.nan
     middle = mean(values)
-    return math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1))
+    size = max(abs(value - middle) for value in values)
+    if size == 0 or not math.isfinite(size):
+        return size
+    # Relative to the largest, for a record edited by hand may hold numbers whose squares do not exist.
+    return size * math.sqrt(math.fsum(((value - middle) / size) ** 2 for value in values) / (len(values) - 1))

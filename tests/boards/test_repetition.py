@@ -94,6 +94,16 @@ def test_the_paired_difference_by_hand(twice):
     assert found.cells_unequal[0][3] == pytest.approx(-0.15)
 
 
+def test_differences_that_rounding_leaves_are_not_resolved(twice):
+    for seed, steps in enumerate((2, 4, 2)):
+        value = VALUES["adamw"][seed]
+        twice.measure("adamw", seed, value + steps * math.ulp(value))
+    found = arm(twice.found(), "adamw")
+    assert found.difference > 0
+    assert (found.half_width, found.resolved) == (INF, False)
+    assert math.isnan(found.p)
+
+
 def test_a_resolved_difference_is_named(twice):
     for seed, gap in enumerate((0.10, 0.101, 0.102)):
         twice.measure("adamw", seed, VALUES["adamw"][seed] + gap)

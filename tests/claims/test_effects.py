@@ -96,6 +96,17 @@ def test_a_diverged_cell_counts_as_the_worst_accuracy(desk):
         (lambda cell: None, {}, "no records"),
         (lambda cell: {"test_nll": 1.0}, {}, "no seed at which any pair of arms has accuracy"),
         (lambda cell: 0.5, {}, "all seeds give the same number, which leaves no spread to judge by"),
+        # Sums in another order: what rounding leaves is no spread.
+        (
+            lambda cell: 0.3 + (cell.arm.optimizer == "sam") * (2 + cell.seed % 2) * math.ulp(0.3),
+            {},
+            "all seeds give the same number, which leaves no spread to judge by",
+        ),
+        (
+            lambda cell: 0.3 + (cell.arm.optimizer == "sam") * (2 + cell.seed % 2) * math.ulp(0.3),
+            {"joint": "over: {optimizer: adamw}", "where": "above: 1"},
+            "all seeds give the same number, which leaves no spread to judge by",
+        ),
         (lambda cell: value(cell) if cell.seed == 0 else None, {}, "one seed has no interval"),
         (
             lambda cell: value(cell) - 3,

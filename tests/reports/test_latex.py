@@ -76,6 +76,10 @@ def test_a_number_without_half_width_stands_below_the_numbers():
     assert first.text == r"26.6\,$\pm$\,7.8" and second.text == r"1.6\hphantom{\,$\pm$\,0.0}"
 
 
+def test_digits_of_other_scripts_are_letters_of_a_name():
+    assert cells_of([Entry("٣ ±٤")])[0].text == latex("٣ ±٤")
+
+
 def test_what_is_strong_is_bold_and_its_star_is_not():
     (cell,) = cells_of([Entry("51.6 ±2.1*", strong=True)])
     assert cell.text == r"\textbf{51.6\,$\pm$\,2.1}{*}"
