@@ -19,7 +19,7 @@ from optbench import seal
 from optbench.bundle import FORMAT, MANIFEST, OVERRIDES, PARTS, SOURCES, SUFFIX, VERSION, Bundle, is_name
 from optbench.cell import CellSpec
 from optbench.errors import UserError, suggestion
-from optbench.models.stated import heard
+from optbench.models.stated import Identity, heard, stated_checkpoints, statements_first
 from optbench.store import ADDED, CURVES, PANEL, PANELS, QUESTIONS, RECORD, WEIGHTS, Record, Store, panels_in
 
 if TYPE_CHECKING:
@@ -153,18 +153,25 @@ def _record_files(
 
 
 def _stating(record: Record, text: bytes) -> bytes:
-    """The text of a record with the checkpoints that its key was made with. An earlier version did not state them: they
-    are looked at here, and stated only where they make the key of the record."""
-    if record.checkpoints:
+    """The text of a record stating the checkpoints that its key was made with, and no others. An earlier version did
+    not state them: they are looked at here, and stated only where they make the key of the record."""
+    with stated_checkpoints(record.checkpoints.get), statements_first():
+        made = _made_with(record)
+    made = made or _made_with(record)
+    if made is None or made == record.checkpoints:
         return text
+    return replace(record, checkpoints=made).text()
+
+
+def _made_with(record: Record) -> dict[str, Identity] | None:
+    """The checkpoints that make the key of a record; none where they make another key, None where that cannot be told
+    here."""
     try:
         with heard() as named:
             key = CellSpec.model_validate(dict(record.cell)).key
     except (ValidationError, UserError, OSError):
-        return text
-    if not named.identities or key != record.key:
-        return text
-    return replace(record, checkpoints=named.identities).text()
+        return None
+    return named.identities if key == record.key else {}
 
 
 def _named_probes(notes: Mapping[str, Any]) -> set[str]:

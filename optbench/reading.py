@@ -12,28 +12,32 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from optbench.errors import UserError
-from optbench.models.stated import Identity, heard, in_words, stated_checkpoints
+from optbench.models.stated import Heard, Identity, heard, in_words, stated_checkpoints
+from optbench.reports.escape import plain
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
-Stated = Mapping[str, Counter[frozenset[tuple[str, str]]]]
-"""How many records state an identity, by name and by the identity's items."""
+Items = frozenset[tuple[str, str]]
+"""An identity that can be counted."""
+Stated = Mapping[str, Counter[Items]]
+"""How many records state an identity, by name."""
 
 
 @contextmanager
 def stated_at(*results: Path) -> Iterator[None]:
     """Inside, checkpoints that are not here are those that the records at these places state.
 
-    Records are read for it only where a checkpoint takes part. In the end the error stream is told of checkpoints that
-    are here and that no record was made with. Raises UserError where a checkpoint is asked for that is not here, and
-    two are stated.
+    Records are read for it only where a checkpoint takes part. In the end, unless it was interrupted, the error stream
+    is told of checkpoints that are here and that no record was made with. Raises UserError where a checkpoint is asked
+    for that is not here, and two are stated.
     """
     said = _Said(results)
     with heard() as names, stated_checkpoints(said.identity):
         try:
             yield
-        finally:
-            for line in said.others(names.identities):
-                print(line, file=sys.stderr)
+        except Exception:
+            said.tell_others(names)
+            raise
+        said.tell_others(names)
 
 
 def reads(*options: str) -> Callable[[Verb], Verb]:
@@ -58,9 +62,14 @@ class _Said:
 
     @cached_property
     def _stated(self) -> Stated:
+        found: dict[str, Counter[Items]] = {}
+        for name, identity in self._statements():
+            found.setdefault(name, Counter())[identity] += 1
+        return found
+
+    def _statements(self) -> Iterator[tuple[str, Items]]:
         from optbench.archive import open_store
 
-        found: dict[str, Counter[frozenset[tuple[str, str]]]] = {}
         for place in self._results:
             try:
                 store = open_store(place)
@@ -68,28 +77,36 @@ class _Said:
                 continue  # Who reads records there is told.
             for record in store.stating():
                 for name, identity in record.checkpoints.items():
-                    found.setdefault(name, Counter())[frozenset(identity.items())] += 1
-        return found
+                    yield name, frozenset(identity.items())
 
     def identity(self, name: str) -> Identity | None:
         """The identity that is stated of a name. Raises UserError where two are."""
         found = [dict(own) for own in self._stated.get(name, ())]
         if len(found) > 1:
             raise UserError(
-                f"{name}: is not here, and the records in {self._places} state {len(found)} of this name: "
-                f"{self._listed(name)}; read records of one of them alone, or put the one that is meant here"
+                plain(
+                    f"{name}: is not here, and the records in {self._places} state {len(found)} of this name: "
+                    f"{self._listed(name)}; read records of one of them alone, or put the one that is meant here"
+                )
             )
         return found[0] if found else None
 
-    def others(self, asked: Mapping[str, Identity]) -> Iterator[str]:
-        """One line for each name that is another checkpoint here than in all records that state it."""
-        for name, identity in asked.items():
-            stated = self._stated.get(name)
-            if stated and frozenset(identity.items()) not in stated:
-                yield (
-                    f"{name}: here it is {in_words(identity)}, and the records in {self._places} were made with "
+    def tell_others(self, names: Heard) -> None:
+        """One line on the error stream for each name that is another checkpoint here than in all records that state
+        it."""
+        left = {(name, frozenset(own.items())) for name, own in names.identities.items() if name not in names.stated}
+        statements, said = self._statements(), set()
+        # Mostly the first records state all of it, and the others need not be read.
+        while left and (statement := next(statements, None)) is not None:
+            left.discard(statement)
+            said.add(statement[0])
+        for name, identity in sorted(left):
+            if name in said:
+                line = (
+                    f"{name}: here it is {in_words(dict(identity))}, and the records in {self._places} were made with "
                     f"{self._listed(name)}: they are of other cells"
                 )
+                print(plain(line), file=sys.stderr)
 
     @property
     def _places(self) -> str:

@@ -292,14 +292,19 @@ def record_of(content: Any, where: str, *, folder: Path, remedy: str = "") -> Re
 
 
 def are_checkpoints(value: Any) -> bool:
-    """Whether this states checkpoints: by name the hash of their files, or a hub id with a commit."""
-    return isinstance(value, dict) and all(
-        isinstance(own, dict)
-        and sorted(own) in (["content"], ["commit", "hub"])
-        and isinstance(own.get("hub", ""), str)
-        and re.fullmatch(r"[0-9a-f]{4,64}", str(own.get("content", own.get("commit")))) is not None
-        for own in value.values()
-    )
+    """Whether this states checkpoints: by name the hash of their files, or the hub id of that name with a commit."""
+    return isinstance(value, dict) and all(_is_checkpoint(name, own) for name, own in value.items())
+
+
+def _is_checkpoint(name: str, identity: Any) -> bool:
+    if not isinstance(identity, dict) or not all(isinstance(text, str) for text in identity.values()):
+        return False
+    if sorted(identity) not in (["content"], ["commit", "hub"]):
+        return False
+    digest: str = identity["commit" if "hub" in identity else "content"]
+    # A name is an id at a branch, of a model or of a tokenizer (`optbench.models.checkpoints`).
+    named = "hub" not in identity or name.removeprefix("tokenizer of ").startswith(f"{identity['hub']}@")
+    return named and re.fullmatch(r"[0-9a-f]{4,64}", digest) is not None
 
 
 def remove_leftovers(root: Path) -> None:
@@ -327,12 +332,10 @@ def is_leftover(folder: Path) -> bool:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
+        # One that has ended stays in the table of processes until its parent asks; some containers have none that does.
+        state = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2]
+        return not state.lstrip().startswith(b"Z")
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
-    try:
-        # One that has ended stays in the table of processes until its parent asks; some containers have none that does.
-        return not Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].lstrip().startswith("Z")
     except OSError:
-        return not Path("/proc/self/stat").exists()  # It has gone since, or nothing is known of processes here.
+        return True  # Nothing more is known of it here; what it writes is let alone.

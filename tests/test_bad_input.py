@@ -154,6 +154,16 @@ BAD = {
         8,
         "optimizers[1].rule: pytorch_optimizer:SophiaH needs estimates of the Hessian, or a gradient with its graph",
     ),
+    "class behind a dot": (
+        changed(HOT, "{name: x, rule: {kind: torch, target: 'torch.optim.SGD', lr: 0.1}}"),
+        8,
+        "optimizers[1].rule.target: 'torch.optim.SGD' has no colon before the class; did you mean torch.optim:SGD?",
+    ),
+    "file without a class": (
+        changed(HOT, "{name: x, rule: {kind: torch, target: mine.py, lr: 0.1}}"),
+        8,
+        "optimizers[1].rule.target: 'mine.py' has no colon before the class; did you mean mine.py:Class?",
+    ),
     "optimizer that needs a closure": (
         changed(HOT, "{name: x, rule: {kind: torch, target: 'torch.optim:LBFGS', lr: 0.1}}"),
         8,

@@ -55,6 +55,7 @@ def run(
     ranks: Ranks = ALONE,
     device: str = "auto",
     fit_check: bool = True,
+    step_check: bool = True,
 ) -> Outcome:
     """Runs the suite's missing cells; Ctrl-C ends it early, and loses the running cells alone.
 
@@ -64,8 +65,8 @@ def run(
     `ranks` train every cell together, this one on `device`; each of them calls this.
 
     Raises UserError, before anything is written, for a checkpoint or data that cannot be had, for records that are
-    damaged, for a folder that cannot be written to, for a foreign optimizer that cannot take a step and, with
-    `fit_check`, for cells that are estimated to take clearly more memory than there is.
+    damaged, for a folder that cannot be written to, with `step_check` for a foreign optimizer that seems to take no
+    step and, with `fit_check`, for cells that are estimated to take clearly more memory than there is.
     """
     start, store, cells = time.monotonic(), Store(results), suite.cells()
     runs = {cell.key: cell for cell in cells}.values()
@@ -73,7 +74,8 @@ def run(
     if ranks.size > 1:
         ran = _together(executor, tracking, suite, ranks, device)
     here = executor == "local"
-    check_ready(suite, results, workers=workers, ranks=ranks, fit_check=fit_check and here, here=here)
+    fits, steps = fit_check and here, step_check and here
+    check_ready(suite, results, workers=workers, ranks=ranks, fit_check=fits, step_check=steps)
     try:
         with progress(len(runs), sum(cell.is_done(store) for cell in runs)) as view:
             ran = ran if tracking is None else partial(ran, tracked=tracking.cells())
@@ -106,10 +108,17 @@ def run(
 
 
 def check_ready(
-    suite: Suite, results: Path, *, workers: int | None, ranks: Ranks = ALONE, fit_check: bool = True, here: bool = True
+    suite: Suite,
+    results: Path,
+    *,
+    workers: int | None,
+    ranks: Ranks = ALONE,
+    fit_check: bool = True,
+    step_check: bool = True,
 ) -> None:
-    """Raises UserError for whatever keeps the suite's missing cells from being run: see `run`. Foreign optimizers are
-    tried where cells run `here`, each in one process: elsewhere there may be other packages and devices."""
+    """Raises UserError for whatever keeps the suite's missing cells from being run: see `run`. Both checks are for runs
+    on this machine, for elsewhere there may be other packages and devices; foreign optimizers are not tried for cells
+    that several `ranks` train."""
     store, cells = Store(results), suite.cells()
     runs = {cell.key: cell for cell in cells}.values()
     for cell in cells:
@@ -122,7 +131,7 @@ def check_ready(
     if fit_check:
         count = max(ranks.size, worker_count(workers, suite.execution.workers, visible_gpus()))
         check_fits([cell.arm for cell in left], workers=count)
-    if here and ranks.size == 1:
+    if step_check and ranks.size == 1:
         check_first_steps(cell.arm for cell in left)
 
 

@@ -37,13 +37,21 @@ class Outcome:
 
 
 def tune_suite(
-    suite: Suite, results: Path, target: Path, *, trials: int, workers: int | None, command: str, then: str
+    suite: Suite,
+    results: Path,
+    target: Path,
+    *,
+    trials: int,
+    workers: int | None,
+    command: str,
+    then: str,
+    step_check: bool = True,
 ) -> Outcome:
     """Tunes the suite and writes `target` with the trials beside it, or nothing. `command` is what was called, and
     `then` the one that uses the file.
 
-    Raises UserError, before anything runs, for bad input, for cells that clearly do not fit, and for a foreign
-    optimizer that cannot take a step.
+    Raises UserError, before anything runs, for bad input, for cells that clearly do not fit and, with `step_check`, for
+    a foreign optimizer that seems to take no step.
     """
     start = time.monotonic()
     check_target(target)
@@ -53,7 +61,8 @@ def tune_suite(
     check_inputs(cells)
     count = worker_count(workers, suite.execution.workers, visible_gpus())
     check_fits([cell.arm for cell in cells], workers=count)
-    check_first_steps(cell.arm for cell in cells)
+    if step_check:
+        check_first_steps(cell.arm for cell in cells)
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr)

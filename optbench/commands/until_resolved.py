@@ -30,6 +30,7 @@ def run_until_resolved(
     executor: Where = "local",
     address: str = "",
     fit_check: bool = True,
+    step_check: bool = True,
 ) -> tuple[Outcome, Resolved]:
     """Runs `suite`, the `whole` one or some arms of it, until its contrasts are resolved or the hours are over.
 
@@ -41,7 +42,7 @@ def run_until_resolved(
         raise UserError("--executor ray: with --until-resolved say how many --workers there are, to share the hours")
     run = executor_of(executor, address, workers, suite)
     here = executor == "local"
-    check_ready(suite, results, workers=workers, fit_check=fit_check and here, here=here)
+    check_ready(suite, results, workers=workers, fit_check=fit_check and here, step_check=step_check and here)
     said = suite.execution
     count = worker_count(workers, said.workers, visible_gpus())
     bench = StoreBench(results, count, run, said.threads, said.checkpoint_minutes, progress)

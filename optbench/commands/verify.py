@@ -18,7 +18,7 @@ from optbench.sequential.journal import with_added
 from optbench.suite import Suite, load_suite
 from optbench.verification.evidence import Evidence, evidence_in
 from optbench.verification.problem import Findings
-from optbench.verification.replay import Replay, compared
+from optbench.verification.replay import Replay, check_is_that_cell, compared
 from optbench.verification.verify import Verdict, verify_records, verify_suite
 from optbench.verification.walk import evidence_at
 
@@ -74,7 +74,10 @@ def verify(
         there = _readable(place, suite) if replay else {}
     # Training takes the checkpoint itself.
     replays = []
-    for chosen in _chosen(replay, there, suite) if replay else ():
+    wanted = _chosen(replay, there, suite) if replay else ()
+    for chosen in wanted:
+        check_is_that_cell(chosen)
+    for chosen in wanted:
         say(f"training {chosen.key} again ...")
         replays.append(_replayed(chosen, there, suite, device))
     return Outcome(verdict, replays)
@@ -85,7 +88,7 @@ def text_of(outcome: Outcome) -> str:
     verdict, lines = outcome.verdict, [*outcome.verdict.findings.lines()]
     lines += [replay.line() for replay in outcome.replays]
     for why, count in sorted(verdict.findings.unchecked.items()):
-        lines.append(f"not checked here ({count} {_plural(count, 'record')}): {why}")
+        lines.append(f"not checked here ({count} {_plural(count, 'record')}): {plain(why)}")
     for checkpoint, count in sorted(verdict.findings.stated.items()):
         lines.append(f"checkpoint as stated, not read here ({count} {_plural(count, 'record')}): {plain(checkpoint)}")
     if verdict.tables:

@@ -39,7 +39,8 @@ def checkpoint_identity(path: str, revision: str) -> Identity:
     Where it is not here, it is the one that results state: see `optbench.models.stated`. Raises UserError where nobody
     states it and there is no such checkpoint, or nobody knows its commit: it could not be loaded either.
     """
-    return _identity(name_of_checkpoint(path, revision), path, revision, lambda: _directory_hash(_directory(path)))
+    name = name_of_checkpoint(path, revision)
+    return _identity(name, path, revision, lambda: _directory_hash(_directory(path)), folder=_directory)
 
 
 def tokenizer_identity(path: str, revision: str) -> Identity:
@@ -53,7 +54,7 @@ def tokenizer_identity(path: str, revision: str) -> Identity:
         lines = [f"{file.name} {content_hash(file)}" for file in sorted(files)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    return _identity(name_of_tokenizer(path, revision), path, revision, content)
+    return _identity(name_of_tokenizer(path, revision), path, revision, content, folder=_tokenizer_folder)
 
 
 def name_of_checkpoint(path: str, revision: str) -> str:
@@ -66,17 +67,27 @@ def name_of_tokenizer(path: str, revision: str) -> str:
     return f"tokenizer of {path}@{revision}"
 
 
-def _identity(name: str, path: str, revision: str, content: Callable[[], str]) -> Identity:
+def _identity(
+    name: str, path: str, revision: str, content: Callable[[], str], *, folder: Callable[[str], Path]
+) -> Identity:
     def read() -> Identity:
         return {"content": content()} if is_local(path) else {"hub": path, "commit": _known_commit(path, revision)}
 
-    return identity_of(name, read, is_here=_is_here(path, revision))
+    is_here = _is_folder(path, folder) if is_local(path) else _is_known(path, revision)
+    return identity_of(name, read, is_here=is_here)
 
 
-def _is_here(path: str, revision: str) -> bool:
-    """Whether this machine says, without asking the hub, which checkpoint it is."""
-    if is_local(path):
-        return Path(path).expanduser().exists()
+def _is_folder(path: str, folder: Callable[[str], Path]) -> bool:
+    """Whether there is what `folder` looks for: an empty folder in the place of a checkpoint is none."""
+    try:
+        folder(path)
+    except UserError:
+        return False
+    return True
+
+
+def _is_known(path: str, revision: str) -> bool:
+    """Whether this machine says, without asking the hub, which commit it is."""
     return bool(_COMMIT.fullmatch(revision)) or cached_commit(path, revision) is not None
 
 
@@ -238,9 +249,10 @@ def _loaded(path: str, revision: str, load: Callable[[str, str], Any], *, folder
 
 
 def _known_commit(hub_id: str, revision: str) -> str:
-    # Where results state it, nobody is asked: the hub may hold another one by now, or something else of this name.
-    stated = [stated_as(name(hub_id, revision)) for name in (name_of_checkpoint, name_of_tokenizer)]
-    if any(stated) and not _is_here(hub_id, revision):
+    # Where results state it, nobody is asked: the hub may hold another one by now, or something else of this name. What
+    # they state is no matter where the commit is known: they may state several.
+    names = (name_of_checkpoint, name_of_tokenizer)
+    if not _is_known(hub_id, revision) and any(stated_as(name(hub_id, revision)) for name in names):
         raise UserError(f"{hub_id}: is not here; the results that are read say which checkpoint it is, and no more")
     commit = commit_of(hub_id, revision)
     if commit is None:

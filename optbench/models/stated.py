@@ -27,6 +27,7 @@ class Heard:
 
 
 _find: ContextVar[Find] = ContextVar("find", default=lambda name: None)
+_first: ContextVar[bool] = ContextVar("first", default=False)
 _heard: ContextVar[tuple[Heard, ...]] = ContextVar("heard", default=())
 
 
@@ -39,6 +40,16 @@ def stated_checkpoints(find: Find) -> Iterator[None]:
         yield
     finally:
         _find.reset(token)
+
+
+@contextmanager
+def statements_first() -> Iterator[None]:
+    """Inside, what is stated goes before what is here: so a key says whether the statements make it."""
+    token = _first.set(True)
+    try:
+        yield
+    finally:
+        _first.reset(token)
 
 
 @contextmanager
@@ -60,7 +71,7 @@ def stated_as(name: str) -> Identity | None:
 def identity_of(name: str, read: Callable[[], Identity], *, is_here: bool) -> Identity:
     """The identity of what is called `name`: read where it is here, else as it is stated; where neither, `read` may ask
     the hub, or raises UserError."""
-    stated = None if is_here else stated_as(name)
+    stated = None if is_here and not _first.get() else stated_as(name)
     found = read() if stated is None else dict(stated)
     for listener in _heard.get():
         listener.identities[name] = found

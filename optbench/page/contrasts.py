@@ -104,6 +104,8 @@ def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
         return "none", "nothing to compare yet"
     if row["contended"]:
         return "open", "not ranked"
+    if row["within"]:
+        return "open", "no difference beyond the margin"
     if not row["resolved"]:
         return "open", "not resolved"
     direction = column(row["metric"]).direction
@@ -117,6 +119,8 @@ def _next(row: Mapping[str, Any]) -> str:
     """What would resolve it, where it is not resolved."""
     if row["resolved"]:
         return ""
+    if row["within"]:
+        return f"The interval lies within the margin of {row['within']} that seeds were added for."
     if row["pairs_declared"] == 0:
         return "The suite has no two arms that differ in this alone."
     missing = row["pairs_declared"] - row["pairs"]

@@ -205,9 +205,10 @@ def _unresolved(words: _Words, first: Ranking) -> Iterator[str]:
     if first.all_alike:
         yield _alike(words, first)
         return
+    others = "the other one is not" if len(first.tied) == 1 else f"none of the other {len(first.tied)} is"
     yield (
         f"{words.place}: these records do not say what to use. {words.row(first.best)} has the best mean, "
-        f"{words.score(first, first.best)}, and none of the other {len(first.tied)} is resolved from it."
+        f"{words.score(first, first.best)}, and {others} resolved from it."
     )
 
 

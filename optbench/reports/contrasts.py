@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from optbench.reports.frame import records_of, refuse_mixed, scored
 from optbench.reports.pairs import complete_block, pairs_of, per_seed, spread_of
 from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.questions import QuestionDifferences
-from optbench.reports.sentences import planned_difference, sentence
+from optbench.reports.sentences import amount_text, planned_difference, sentence
 from optbench.reports.sequential import (
     half_width_all_anytime,
     half_width_anytime,
@@ -54,7 +55,8 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
     unit), minutes_per_seed (of all declared pairs), minutes_needed (for the seeds that are missing to seeds_needed),
     question_se (see `QuestionDifferences`), low_all, high_all (the interval that counts this error too, see
     `half_width_all`; infinite where it is unknown), of_alone_diverged, minus_alone_diverged (the seeds at which the
-    metric is infinite on that side and not on the other), resolved, sentence.
+    metric is infinite on that side and not on the other), resolved, within (the margin that seeds were added for, in
+    words, where the interval lies within it: the verdict is that no difference beyond it is left), sentence.
     """
     refuse_mixed(cells)
     pooled = scored(cells)
@@ -66,6 +68,7 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
         found = table["p_holm"] < ALPHA if suite.added is None else (table["low"] > 0) | (table["high"] < 0)
         table["resolved"] = found & ~table["contended"].astype(bool)
     added = suite.added is not None
+    table["within"] = [_within(row, suite) for row in records_of(table)]
     table["sentence"] = [sentence(row, suite.family, added=added) for row in records_of(table)]
     return table
 
@@ -73,8 +76,17 @@ def contrasts_of(suite: Suite, store: Store, cells: pd.DataFrame) -> pd.DataFram
 _COLUMNS = (
     "name metric estimate half_width low high sd p p_holm n pairs pairs_declared seeds_declared over diverged "
     "contended seeds_needed planned minutes_per_seed minutes_needed question_se low_all high_all of_alone_diverged "
-    "minus_alone_diverged resolved sentence"
+    "minus_alone_diverged resolved within sentence"
 ).split()
+
+
+def _within(row: Mapping[str, Any], suite: Suite) -> str:
+    """The margin that seeds were added for, in words, where the interval leaves no difference beyond it; else ""."""
+    added = suite.added
+    if added is None or row["resolved"] or row["contended"] or row["pairs"] < row["pairs_declared"]:
+        return ""
+    inside = -added.margin <= row["low"] and row["high"] <= added.margin
+    return amount_text(added.margin, row["metric"]) if inside else ""
 
 
 def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: QuestionDifferences) -> dict[str, Any]:
@@ -120,6 +132,7 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
         "of_alone_diverged": int((of_failed & ~minus_failed).sum()),
         "minus_alone_diverged": int((minus_failed & ~of_failed).sum()),
         "resolved": False,
+        "within": "",
         "sentence": "",
     }
 

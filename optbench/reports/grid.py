@@ -83,7 +83,8 @@ def notes_of(table: Standings) -> list[str]:
             notes.append(_alike_note(table))
         if table.tied.to_numpy().any():
             notes.append("*: the best of its column, and every row not resolved from it, however far apart they look.")
-            notes.append("Bold: such a row, above all rows without a star and itself resolved from one of them.")
+            if table.supported.to_numpy().any():
+                notes.append("Bold: such a row, above all rows without a star and itself resolved from one of them.")
         else:
             notes.append("Nothing is bold: no row is resolved from the best of its column.")
     if table.mean.isna().to_numpy().any():

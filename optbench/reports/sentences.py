@@ -46,6 +46,14 @@ def difference_text(value: float, metric: str) -> str:
     return f"{value:+.3g}"
 
 
+def amount_text(value: float, metric: str) -> str:
+    """An amount as it was given, with the unit of the column, fractions in points."""
+    known = column(metric)
+    if known.unit == "fraction":
+        return f"{100 * value:g} point{'' if value == 0.01 else 's'}"
+    return f"{value:g} {known.unit}".rstrip()
+
+
 def _estimate(row: Mapping[str, Any]) -> str:
     known = column(row["metric"])
     unit = "points" if known.unit == "fraction" else known.unit
@@ -77,9 +85,8 @@ def _verdict(row: Mapping[str, Any], family: int, added: bool) -> str:
     if added and math.isinf(row["half_width"]):
         return f"{seeds}, too few for an interval {validity(family)}: not resolved{_plan(row)}"
     if added:
-        return f"{seeds}, interval {validity(family)}: " + (
-            "resolved" if row["resolved"] else f"not resolved{_plan(row)}"
-        )
+        none = f"no difference beyond the margin of {row['within']}" if row["within"] else f"not resolved{_plan(row)}"
+        return f"{seeds}, interval {validity(family)}: {'resolved' if row['resolved'] else none}"
     p = "Holm p < 0.001" if row["p_holm"] < 0.001 else f"Holm p = {row['p_holm']:.2g}"
     if family == 1:
         p = p.removeprefix("Holm ")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from optbench.metrics.columns import column
 from optbench.reports.frame import records_of
-from optbench.reports.sentences import difference_text, validity
+from optbench.reports.sentences import amount_text, difference_text, validity
 from optbench.reports.sequential import half_width_anytime, joint_level, log_e_coin
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _judged(row: Mapping[str, Any], margin: float, family: int) -> Judged:
 
 def _by_interval(row: Mapping[str, Any], low: float, high: float, margin: float) -> tuple[Verdict, str]:
     """The verdict, and what the sentence adds to it."""
-    known, limit = column(row["metric"]), _amount(margin, row["metric"])
+    known, limit = column(row["metric"]), amount_text(margin, row["metric"])
     if row["contended"]:
         return "unresolved", ", for it was measured beside other running cells"
     if 0 < row["pairs"] < row["pairs_declared"]:
@@ -150,10 +150,3 @@ def _aside(row: Mapping[str, Any], low: float, high: float, family: int) -> str:
     if math.isinf(high):
         return f"; {seeds}, too few for an interval {validity(family)}{aside}"
     return f"; {seeds}, interval {validity(family)}{aside}"
-
-
-def _amount(margin: float, metric: str) -> str:
-    known = column(metric)
-    if known.unit == "fraction":
-        return f"{100 * margin:g} point{'' if margin == 0.01 else 's'}"
-    return f"{margin:g} {known.unit}".rstrip()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from optbench.commands.tables import duration
 from optbench.metrics.columns import column
-from optbench.reports.sentences import difference_text
+from optbench.reports.sentences import amount_text, difference_text
 from optbench.reports.verdicts import Judged
 from optbench.sequential.foresight import Foresight
 
@@ -61,9 +61,9 @@ def missing_line(own: Judged, needed: float, seconds: float, hopeless: str = "")
 def _verdict(own: Judged) -> str:
     """The verdict, with the margin where it depends on it."""
     if own.verdict == "no difference beyond the margin":
-        return f"{own.verdict} of {_exactly(own.margin, own.metric)}"
+        return f"{own.verdict} of {amount_text(own.margin, own.metric)}"
     if own.verdict == "unresolved":
-        return f"{own.verdict} (margin {_exactly(own.margin, own.metric)})"
+        return f"{own.verdict} (margin {amount_text(own.margin, own.metric)})"
     return own.verdict
 
 
@@ -83,14 +83,6 @@ def _amount(value: float, metric: str) -> str:
     if known.unit == "fraction":
         return f"{100 * value:.2g} points"
     return f"{value:.2g} {known.unit}".rstrip()
-
-
-def _exactly(value: float, metric: str) -> str:
-    """A value as it was given, in the unit of the column."""
-    known = column(metric)
-    if known.unit == "fraction":
-        return f"{100 * value:g} point{'' if value == 0.01 else 's'}"
-    return f"{value:g} {known.unit}".rstrip()
 
 
 def _time(seconds: float) -> str:

@@ -42,6 +42,9 @@ Checkpoint = Annotated[
     str,
     typer.Option("--model", metavar="DIR", help="A checkpoint, directory or hub id, in place of the suite's models."),
 ]
+NoStepCheck = Annotated[
+    bool, typer.Option("--no-step-check", help="Try optimizers of elsewhere whose first step fails when it is tried.")
+]
 Text = Literal["table", "json"]
 ReportText = Literal["table", "markdown", "csv", "json", "latex"]
 ClaimsText = Literal["table", "markdown", "json"]

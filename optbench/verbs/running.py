@@ -13,6 +13,7 @@ from optbench.reading import reads
 from optbench.verbs.options import (
     RESULTS,
     Checkpoint,
+    NoStepCheck,
     Only,
     Overrides,
     ReportText,
@@ -85,6 +86,7 @@ def run(
     no_fit_check: Annotated[
         bool, typer.Option("--no-fit-check", help="Try cells that are estimated to need more memory than there is.")
     ] = False,
+    no_step_check: NoStepCheck = False,
     until_resolved: Annotated[
         float | None,
         typer.Option(
@@ -121,6 +123,7 @@ def run(
             executor=executor,
             address=address,
             fit_check=not no_fit_check,
+            step_check=not no_step_check,
         )
     from optbench.distributed.launch import ranks_of_this_run
 
@@ -146,6 +149,7 @@ def run(
                 ranks=ranks,
                 device=device,
                 fit_check=not no_fit_check,
+                step_check=not no_step_check,
             )
     except KeyboardInterrupt:
         print("interrupted before the first cell; the same command again continues", file=sys.stderr)
@@ -172,6 +176,7 @@ def _until_resolved(
     executor: Literal["local", "ray"],
     address: str,
     fit_check: bool,
+    step_check: bool,
 ) -> NoReturn:
     """`run` with --until-resolved, up to its exit code."""
     import json
@@ -198,6 +203,7 @@ def _until_resolved(
                 executor=executor,
                 address=address,
                 fit_check=fit_check,
+                step_check=step_check,
             )
         except KeyboardInterrupt:
             print("interrupted before the first cell; the same command again continues", file=sys.stderr)

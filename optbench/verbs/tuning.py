@@ -12,6 +12,7 @@ import typer
 from optbench.verbs.options import (
     RESULTS,
     Checkpoint,
+    NoStepCheck,
     Only,
     Overrides,
     Results,
@@ -40,6 +41,7 @@ def tune(
     to: Annotated[
         str, typer.Option(metavar="FILE", help="The overrides file to write; by default results/tuned/SUITE.yaml.")
     ] = "",
+    no_step_check: NoStepCheck = False,
     format: Text = "table",
 ) -> None:
     """Choose hyper-parameters on validation, by the same number of trials for every optimizer.
@@ -60,18 +62,20 @@ def tune(
                 f"{files} {are} put over the suite for the trials, and not written with them: runs take both",
                 file=sys.stderr,
             )
+        unchecked = ["--no-step-check"] if no_step_check else []
         outcome = tune_suite(
             loaded,
             folder_of(results),
             target,
             trials=count,
             workers=workers,
+            step_check=not no_step_check,
             # What is written names no folder of this machine.
             command=loaded.asked.shown(_without_folder).command(
-                "tune", _without_folder(str(suite)), "--trials", str(count)
+                "tune", _without_folder(str(suite)), "--trials", str(count), *unchecked
             ),
             then=replace(loaded.asked, overrides=[*overrides, str(target)]).command(
-                "run", suite, *(["--results", str(results)] if results != RESULTS else [])
+                "run", suite, *(["--results", str(results)] if results != RESULTS else []), *unchecked
             ),
         )
     except KeyboardInterrupt:

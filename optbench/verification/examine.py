@@ -21,6 +21,7 @@ from optbench.verification.outcomes import wrong_curves, wrong_result, wrong_sha
 from optbench.verification.panels import missing_tables, wrong_findings
 from optbench.verification.problem import LOOK_AGAIN, RUN_AGAIN, Findings
 from optbench.verification.shown import Shown, Unavailable
+from optbench.verification.statements import wrong_statements
 from optbench.verification.weights import wrong_weights
 from optbench.verification.yardstick import wrong_yardstick
 
@@ -70,8 +71,11 @@ class Examiner:
             found.add(evidence.where, f"its key {content['key']} does not belong to its cell ({identity.why})", EDITED)
         elif identity.verdict != "agrees":
             found.skip(f"key of {identity.verdict}: {identity.why}")
-        for name in sorted(named.stated) if identity.verdict == "agrees" else ():
-            found.trust(f"{name}, {in_words(named.identities[name])}")
+        if identity.verdict == "agrees":
+            for name in sorted(named.stated):
+                found.trust(f"{name}, {in_words(named.identities[name])}")
+            wrong = wrong_statements(content.get(CHECKPOINTS, {}), named.identities)
+            _note(found, evidence.where, wrong, EDITED)
         return identity
 
     def _beside(self, evidence: Evidence, content: Mapping[str, Any], cell: CellSpec | None, found: Findings) -> None:

@@ -38,7 +38,7 @@ def wrong_shape(content: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(content.get("outcome"), str) and content["outcome"] not in OUTCOMES:
         yield f"its outcome is {content['outcome']!r}, which is none of {', '.join(OUTCOMES)}"
     if not are_checkpoints(content.get(CHECKPOINTS, {})):
-        yield f"its {CHECKPOINTS} state no hash, nor a hub id and its commit"
+        yield f"its {CHECKPOINTS} state no hash, nor the hub id of that name and its commit"
     for name in sorted(set(content) - {*_BLOCKS, "schema", "panels", CHECKPOINTS}):
         yield f"has a block {name!r} that no record has"
 

@@ -14,8 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
+from pydantic import ValidationError
 
+from optbench.cell import CellSpec
+from optbench.errors import UserError
+from optbench.models.stated import heard, in_words
+from optbench.reports.escape import plain
 from optbench.spec import canonical
+from optbench.store import CHECKPOINTS, are_checkpoints
 from optbench.verification.evidence import Evidence
 from optbench.verification.numbers import deviation, mean, number
 from optbench.verification.recount import t_quantile
@@ -51,6 +57,30 @@ class Replay:
         if self.versions:
             return f"{text}; made with others: {', '.join(self.versions)}"
         return text if self.word == "bit-equal" else f"{text}; versions and device are alike"
+
+
+def check_is_that_cell(chosen: Evidence) -> None:
+    """Raises UserError where training here would make another cell than that of the record: with another checkpoint,
+    say, of the same name. The record would be blamed for it."""
+    content = chosen.content
+    assert content is not None
+    try:
+        with heard() as named:
+            key = CellSpec.model_validate(content["cell"]).key
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise UserError(plain(f"--replay: {chosen.key}: its cell is not valid here: {reason}")) from error
+    if key == chosen.key:
+        return
+    stated = content.get(CHECKPOINTS, {}) if are_checkpoints(content.get(CHECKPOINTS, {})) else {}
+    why = [
+        f"{name} is {in_words(own)} here, and "
+        + (f"{in_words(stated[name])} in the record" if name in stated else "the record does not state it")
+        for name, own in named.identities.items()
+        if stated.get(name) != own
+    ]
+    why = why or ["its cell, or a file or code that it was made with, was changed; verify without --replay says more"]
+    raise UserError(plain(f"--replay: {chosen.key}: what is here makes another cell, {key}: {'; '.join(why)}"))
 
 
 def compared(name: str, then: Evidence, now: Evidence, others: Sequence[Mapping[str, Any]], score: str) -> Replay:

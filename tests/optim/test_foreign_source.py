@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 
@@ -84,12 +85,85 @@ def test_a_module_of_a_package_is_found(where: str, package: Path) -> None:
         "from sys import Own\n",
         "from nowhere import *\n",
         "not Python",
+        f"class Own:\n    @optional\n    {ASKS}\n",
+        f"class Own:\n    @optional()\n    {ASKS}\n",
+        f"class Own:\n    @staticmethod\n    {ASKS}\n",
+        f"def no_grad(f): return optional(f)\nclass Own:\n    @no_grad\n    {ASKS}\n",
+        f"import torch\nclass Own:\n    @torch.no_grad()\n    @optional\n    {ASKS}\n",
+        f"class A:\n    @optional\n    {ASKS}\nclass Own(A): pass\n",
+        f"class Own:\n    {ASKS}\nOwn.step = other\n",
+        f"class Own:\n    {ASKS}\nif True:\n    setattr(Own, 'step', other)\n",
+        f"class Own:\n    {ASKS}\ndef change(name):\n    setattr(Own, name, other)\n",
+        f"class Own:\n    {ASKS}\nfor kind in [Own]:\n    kind.step = other\n",
+        f"class Own:\n    {ASKS}\nglobals()['Own'].step = other\n",
+        f"class Own:\n    def __init__(self): self.step = other\n    {ASKS}\n",
+        f"class A:\n    {ASKS}\nclass Own(A): pass\nA.step = other\n",
+        f"class Own:\n    def __init_subclass__(cls): pass\n    {ASKS}\n",
+        f"class A:\n    def __init_subclass__(cls): change(cls)\nclass B: pass\nclass Own(B, A):\n    {ASKS}\n",
+        f"class A(metaclass=Meta): pass\nclass B(A): pass\nclass Own(B):\n    {ASKS}\n",
+        f"class Own(metaclass=Meta):\n    {ASKS}\n",
+        f"class Own(made()):\n    {ASKS}\n",
+        f"@changed\nclass A: pass\nclass Own(A):\n    {ASKS}\n",
     ],
 )
 def test_what_is_not_said_plainly_is_not_known(code: str, tmp_path: Path) -> None:
     path = tmp_path / "own.py"
     path.write_text(code)
     assert step_of(str(path), "Own") is None
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        f"import torch\nclass Own(torch.optim.SGD):\n    @torch.no_grad()\n    {ASKS}\n",
+        f"import torch as t\nclass Own:\n    @t.enable_grad\n    {ASKS}\n",
+        f"from torch import no_grad as frozen\nclass Own:\n    @frozen()\n    {ASKS}\n",
+        f"from torch.optim.optimizer import _use_grad_for_differentiable as g\nclass Own:\n    @g\n    {ASKS}\n",
+        f"from abc import ABC, ABCMeta\nclass A(object, metaclass=ABCMeta): pass\nclass Own(A, ABC):\n    {ASKS}\n",
+        f"def f(own):\n    own.step = other\nnames = [own for own in []]\nclass Own:\n    {ASKS}\n",
+        f"class Own:\n    {ASKS}\n    def count(self, state):\n        state.step = 1\n        setattr(self, 'n', 1)\n",
+    ],
+)
+def test_what_changes_no_arguments_does_not_hide_them(code: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(code)
+    assert step_of(str(path), "Own") == KNOWN
+
+
+def test_a_step_that_is_made_optional_when_it_runs_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "import torch\n"
+        "def optional(f):\n    def step(self, closure=None):\n        return f(self, closure)\n    return step\n"
+        f"class Own(torch.optim.SGD):\n    @optional\n    def step(self, closure): super().step()\n"
+        f"class Sh(torch.optim.SGD):\n    {ASKS}\nSh.step = torch.optim.SGD.step\n"
+    )
+    for name in ("Own", "Sh"):
+        weight = torch.nn.Parameter(torch.ones(2, 2))
+        weight.grad = torch.ones(2, 2)
+        TorchOptimizer(target=f"{path}:{name}", lr=0.5).build([Parameter("w", weight, "hidden")]).apply(1.0)
+        assert torch.equal(weight.detach(), torch.full((2, 2), 0.5)), name
+
+
+def test_what_is_nested_too_deep_to_be_read_is_not_known(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(f"class Own:\n    {ASKS}\nx = {'-' * 20000}1\n")
+    with pytest.raises((RecursionError, MemoryError)):
+        ast.parse(path.read_text())
+    assert step_of(str(path), "Own") is None
+    TorchOptimizer(target=f"{path}:Own", lr=0.1)
+
+
+@pytest.mark.parametrize("error", [RecursionError, MemoryError])
+def test_what_cannot_be_parsed_for_its_size_is_not_known(error, tmp_path: Path, monkeypatch) -> None:
+    def fails(text: str) -> None:
+        raise error
+
+    path = tmp_path / "own.py"
+    path.write_text(f"class Own:\n    {ASKS}\n")
+    monkeypatch.setattr(ast, "parse", fails)
+    assert step_of(str(path), "Own") is None
+    TorchOptimizer(target=f"{path}:Own", lr=0.1)
 
 
 def test_a_file_that_was_edited_is_read_again(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from optbench.added import Added
 from optbench.cli import main
 from optbench.errors import UserError
 from optbench.optim.search import Range
+from optbench.page.contrasts import groups_of
 from optbench.page.page import page_text, write_page
 from optbench.page.pictures import SHARP, Picture, pictures_of
 from optbench.reports.leaderboard import report_of
@@ -110,6 +111,12 @@ def test_where_seeds_were_added_the_page_says_what_its_intervals_hold_for(bench,
     assert "the intervals are jointly 95%, valid at any look" in said
     assert "half-width of the 95% interval over seeds, valid under repeated looks" in said
     assert "Student" not in said and "correction for the number of contrasts" not in said
+    table = report_of(suite, bench.store).contrasts
+    (before,) = groups_of(table)[0].rows
+    assert (before.says, before.next) == ("resolved: better", "")
+    (after,) = groups_of(table.assign(resolved=False, within="2 points"))[0].rows
+    assert after.says == "no difference beyond the margin"
+    assert after.next == "The interval lies within the margin of 2 points that seeds were added for."
 
 
 def test_nothing_is_fetched_and_only_our_own_scripts_and_styles_may_run(text):

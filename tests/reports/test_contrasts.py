@@ -2,6 +2,8 @@
 
 import json
 import math
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -452,6 +454,32 @@ def test_holms_second_step_resolves_nothing_with_added_seeds(bench):
     row, clear = (own for _, own in contrasts(bench, suite).iterrows())
     assert clear["resolved"] and 0.025 < row["p"] == row["p_holm"] < 0.05
     assert row["low"] < 0 and not row["resolved"]
+
+
+def test_a_report_says_what_the_run_that_added_the_seeds_said(bench):
+    said = set()
+    for gain, margin in ((0.0, 0.02), (0.0, 0.05), (0.01, 0.05), (0.02, 0.05), (0.05, 0.05), (0.05, 0.2)):
+        suite = looked_at(bench, gain=gain)
+        suite.added = replace(suite.added, margin=margin)
+        table = contrasts(bench, suite)
+        (verdict,) = judged(suite, table, margin)
+        (row,) = (own for _, own in table.iterrows())
+        assert bool(row["within"]) == (verdict.verdict == "no difference beyond the margin")
+        if row["within"]:
+            assert row["sentence"].endswith(f"looks: no difference beyond the margin of {100 * margin:g} points.")
+            assert "would resolve" not in row["sentence"]
+        said.add(verdict.verdict)
+    assert said == {"better", "no difference beyond the margin", "unresolved"}
+
+
+def test_times_beside_other_cells_and_parts_of_pairs_are_within_no_margin(bench):
+    suite = looked_at(bench, gain=0.0, models="ab")
+    suite.added = replace(suite.added, margin=0.5)
+    assert contrasts(bench, suite)["within"].tolist() == ["50 points"]
+    for cell in suite.cells():
+        if cell.arm.model == "b":
+            shutil.rmtree(bench.store.folder(cell.key))
+    assert contrasts(bench, suite)["within"].tolist() == [""]
 
 
 def test_worse_by_added_seeds_is_resolved_too(bench):

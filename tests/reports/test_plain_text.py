@@ -1,10 +1,12 @@
 """What is bold in a terminal is not lost where a text has no bold."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from optbench.reports.leaderboard import render
+from optbench.reports.grid import notes_of
+from optbench.reports.leaderboard import render, report_of
 
 
 @pytest.fixture
@@ -55,6 +57,15 @@ def test_a_tie_that_nothing_supports_keeps_its_star(bench):
     plain = rows(render(suite, bench.store))
     assert {name: line.rstrip()[-1] for name, line in plain.items() if name != "adamw"} == {"muon": "^", "sam": "*"}
     assert not set(plain["adamw"]) & set("*^")
+
+
+def test_bold_is_explained_only_where_something_is_bold(bench, suite):
+    table = report_of(suite, bench.store).standings[0]
+    assert any(note.startswith("Bold: ") for note in notes_of(table))
+    without = replace(table, supported=table.supported & False)
+    assert [note for note in notes_of(table) if note not in notes_of(without)] == [
+        note for note in notes_of(table) if note.startswith("Bold: ")
+    ]
 
 
 def test_markdown_has_bold_and_no_sign(bench, suite):

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from optbench.errors import UserError, suggestion
 from optbench.optim.base import Parameter, Rule
@@ -47,6 +47,16 @@ class TorchOptimizer(Spec):
     averages: bool = False
     preconditions: ClassVar[bool] = False
     has_direction: ClassVar[bool] = False
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _has_a_colon(cls, target: Any) -> Any:
+        # The pattern would answer with itself.
+        if isinstance(target, str) and ":" not in target:
+            where, _, name = target.rpartition(".")
+            meant = f"{target}:Class" if name == "py" or not where else f"{where}:{name}"
+            raise ValueError(f"{target!r} has no colon before the class; did you mean {meant}?")
+        return target
 
     @model_validator(mode="after")
     def _target_exists(self) -> Self:
@@ -205,6 +215,9 @@ def _check_source(path: Path, name: str) -> None:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     except (SyntaxError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not Python: {error}") from error
+    except (RecursionError, MemoryError):
+        # Nested deeper than can be read here; Python says what it thinks of it when the file is run.
+        return
     names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     imported = [a.asname or a.name for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names]
     if name not in [*names, *imported]:
