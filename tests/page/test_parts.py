@@ -148,6 +148,7 @@ def contrast(**more):
         "p_holm": 0.01,
         "contended": False,
         "resolved": True,
+        "within": "",
         "seeds_needed": 4.0,
         "minutes_needed": 0.0,
         "minutes_per_seed": 3.0,
@@ -187,6 +188,12 @@ def test_a_contrast_as_a_row_with_its_picture():
             "open",
             "not resolved",
             "No practical number of seeds would resolve a difference of 1 point. First the 1 missing pairs of 4.",
+        ),
+        (
+            {"resolved": False, "within": "2 points"},
+            "open",
+            "no difference beyond the margin",
+            "The interval lies within the margin of 2 points that seeds were added for.",
         ),
         ({"resolved": False}, "open", "not resolved", "As many seeds show a difference of 1 point four times in five"),
         (
