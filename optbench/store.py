@@ -113,7 +113,7 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """All records, by key."""
-        for path in sorted(self.root.glob(f"[0-9a-f][0-9a-f]/[!.]*/{RECORD}")):
+        for path in self._files():
             found = self.record(path.parent.name)
             if found is not None:
                 yield found
@@ -126,10 +126,14 @@ class Store:
                 if found is not None and found.checkpoints:
                     yield found
 
+    def _files(self) -> list[Path]:
+        """The files of all records, by key; not those that a process is writing, or was when it was killed."""
+        return sorted(self.root.glob(f"[0-9a-f][0-9a-f]/[!.]*/{RECORD}"))
+
     def _may_state(self) -> Iterator[str]:
         """Keys of all records that could state checkpoints: most do not, and need not be parsed."""
         word = f'"{CHECKPOINTS}"'.encode()
-        for path in sorted(self.root.glob(f"[0-9a-f][0-9a-f]/[!.]*/{RECORD}")):
+        for path in self._files():
             with suppress(OSError):
                 if word in path.read_bytes():
                     yield path.parent.name

@@ -14,7 +14,7 @@ from optbench.boards.names import normalised
 from optbench.errors import UserError, suggestion
 from optbench.metrics.columns import column
 from optbench.reports.frame import MISSING, by_arm_and_seed, cells_table, metrics_of, refuse_mixed, scored
-from optbench.reports.pairs import complete_block, pairs_of, per_seed, spread_of
+from optbench.reports.pairs import complete_block, largest_of, pairs_of, per_seed, spread_of
 from optbench.reports.standings import by_model
 from optbench.reports.stats import ALPHA, Array, half_width, holm, t_p_value
 
@@ -218,8 +218,7 @@ def _gain(of: Array, minus: Array, *, higher: bool, counted: bool) -> Gain:
         relative = absolute / np.abs(anchor)
         # A difference from 1.
         ratio = float(np.abs(own / anchor).max(initial=1.0))
-    largest = float(np.abs([of, minus]).max(initial=0.0))
-    mean, sd = spread_of(absolute, counted=counted, largest=largest)
+    mean, sd = spread_of(absolute, counted=counted, largest=largest_of(of, minus))
     share, share_sd = spread_of(relative, counted=counted, largest=ratio)
     n = len(absolute)
     if n and not np.isfinite(absolute).all():

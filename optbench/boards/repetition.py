@@ -14,7 +14,7 @@ import numpy as np
 from optbench.errors import UserError, suggestion
 from optbench.metrics.columns import column
 from optbench.reports.frame import MISSING, cells_table, metrics_of, refuse_mixed, scored
-from optbench.reports.pairs import spread_of
+from optbench.reports.pairs import largest_of, spread_of
 from optbench.reports.stats import ALPHA, half_width, holm, t_p_value
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def repeated(suite: Suite, this: Store, other: Store, *, metric: str = "") -> Re
         paired = [row for row in rows if verdicts[row] in ("equal", "differing", "outcome")]
         differences = values[1][paired] - values[0][paired]
         there = ~np.isnan(differences)
-        largest = float(np.abs([side[paired][there] for side in values]).max(initial=0.0))
+        largest = largest_of(*(side[paired][there] for side in values))
         arms.append(_arm(arm.name, counts, differences[there], counted=column(metric).counted, largest=largest))
     adjusted = holm([arm.p for arm in arms])
     measured = column(metric).measured and any(bool(table["contended"].any()) for table in tables)

@@ -14,7 +14,7 @@ from scipy.special import stdtr
 from optbench.claims.claim import Comparison
 from optbench.metrics.columns import column
 from optbench.reports.frame import MISSING, cells_table, metrics_of, refuse_mixed, scored
-from optbench.reports.pairs import Block, Pairs, complete_block, pairs_of, per_seed, singles_of, spread_of
+from optbench.reports.pairs import Block, Pairs, complete_block, largest_of, pairs_of, per_seed, singles_of, spread_of
 from optbench.reports.plans import minutes_per_seed
 from optbench.reports.stats import Array, half_width
 
@@ -138,7 +138,7 @@ def _largest(test: Comparison, block: Block) -> float:
     """The size of the numbers that were subtracted to get those of the test, to which rounding is relative."""
     if test.form == "ratio":
         return 1.0  # Rounding moves a quotient by a part of itself, and its logarithm by as much.
-    return float(np.abs([block.of, block.minus]).max(initial=0.0))
+    return largest_of(block.of, block.minus)
 
 
 def _p_value(beyond: float, sd: float, n: int) -> float:

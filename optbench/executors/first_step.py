@@ -13,13 +13,13 @@ import os
 import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from optbench.errors import UserError
 from optbench.executors.attempts import death
 from optbench.executors.devices import devices_of, visible_gpus
+from optbench.executors.interrupts import interrupts_held
 from optbench.optim.rules.torch_optimizer import TorchOptimizer
 from optbench.spec import canonical
 from optbench.yamlfile import Place
@@ -123,13 +123,8 @@ def _asked(asked: list[tuple[int, Trial, int]], patience: int) -> tuple[list[tup
     device = devices_of(1, visible_gpus())[0]
     plain = [(place, trial.rule.dump(), trial.rank, start) for place, trial, start in asked]
     process = context.Process(target=_answer, args=(theirs, plain, device, patience), daemon=True)
-    # Ctrl-C reaches this process, too, and is the main one's to answer: it starts with the signal held back.
-    resource_tracker.ensure_running()
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    with interrupts_held():  # Ctrl-C is the main process's to answer.
         process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
     theirs.close()
     started, said = False, []
     try:

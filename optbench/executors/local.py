@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -18,6 +16,7 @@ from optbench.executors.attempts import death
 from optbench.executors.devices import devices_of, visible_gpus
 from optbench.executors.dispatch import Message, OnEvent, Worker, run_jobs
 from optbench.executors.events import Summary
+from optbench.executors.interrupts import interrupts_held
 from optbench.executors.jobs import Job
 from optbench.executors.worker import work
 
@@ -150,19 +149,15 @@ class ProcessPool:
         wanted = {"OMP_NUM_THREADS": str(self._arguments["threads"]), "OMP_WAIT_POLICY": "PASSIVE"}
         before = {name: os.environ.get(name) for name in wanted}
         os.environ.update(wanted)
-        # Ctrl-C reaches a worker in its first moments as well, which would end it with a traceback: it starts with the
-        # signal held back, and ignores it from its first line on. (Starting the tracker would let the signal through.)
-        resource_tracker.ensure_running()
-        held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            process = self._context.Process(target=work, args=(theirs,), kwargs=arguments, daemon=True)
-            process.start()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-            signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        with interrupts_held():  # The worker ignores Ctrl-C from its first line on.
+            try:
+                process = self._context.Process(target=work, args=(theirs,), kwargs=arguments, daemon=True)
+                process.start()
+            finally:
+                for name, value in before.items():
+                    if value is None:
+                        del os.environ[name]
+                    else:
+                        os.environ[name] = value
         theirs.close()
         return _Process(device, process=process, connection=ours)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from optbench.executors.jobs import Job, cell_of, probes_of
-from optbench.store import PANELS, RECORD, Store, write_whole
+from optbench.store import PANELS, RECORD, Store, panels_in, write_whole
 
 Parcel = dict[str, dict[str, bytes]]
 """Folders by their path below the results folder, each as the contents of its files by their path in it."""
@@ -32,7 +32,7 @@ def results_of(root: Path, sent: Parcel) -> Parcel:
     for record in records:
         known = sent.get(str(record.relative_to(root)))
         if known is not None:
-            panels = sorted((record / PANELS).glob("[!.]*"))
+            panels = [record / PANELS / name for name in panels_in(record)]
             new += [panel for panel in panels if not any(name.startswith(f"{PANELS}/{panel.name}/") for name in known)]
     return {str(folder.relative_to(root)): _packed(folder) for folder in new}
 

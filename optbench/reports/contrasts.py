@@ -12,7 +12,7 @@ import pandas as pd
 
 from optbench.metrics.columns import column
 from optbench.reports.frame import records_of, refuse_mixed, scored
-from optbench.reports.pairs import complete_block, pairs_of, per_seed, spread_of
+from optbench.reports.pairs import complete_block, largest_of, pairs_of, per_seed, spread_of
 from optbench.reports.plans import minutes_needed, minutes_per_seed
 from optbench.reports.questions import QuestionDifferences
 from optbench.reports.sentences import amount_text, planned_difference, sentence
@@ -97,8 +97,7 @@ def _row(suite: Suite, cells: pd.DataFrame, contrast: Contrast, questions: Quest
         differences = per_seed(block.of - block.minus)
     n = len(differences)
     counted = column(metric).counted
-    largest = float(np.abs([block.of, block.minus]).max(initial=0.0))
-    estimate, sd = spread_of(differences, counted=counted, largest=largest)
+    estimate, sd = spread_of(differences, counted=counted, largest=largest_of(block.of, block.minus))
     planned = planned_difference(metric, estimate)
     minutes = minutes_per_seed(cells, np.concatenate([pairs.of, pairs.minus]), workers=suite.execution.workers)
     kept, marked = block.pairs, block.used

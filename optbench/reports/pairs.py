@@ -91,6 +91,11 @@ def per_seed(values: Array) -> Array:
     return values.mean(axis=0) if len(values) else np.array([])
 
 
+def largest_of(*sides: Array) -> float:
+    """The size of numbers that are subtracted from each other, arrays of one shape: what rounding is relative to."""
+    return float(np.abs(sides).max(initial=0.0))
+
+
 def spread_of(numbers: Array, *, counted: bool, largest: float = 0.0) -> tuple[float, float]:
     """Mean and standard deviation over seeds; NaN where a number is not finite, the latter also below two seeds.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class Standings:
         """The most seeds that any figure of the table rests on."""
         return int(self.n.to_numpy().max())
 
-    @property
+    @cached_property
     def alike(self) -> pd.DataFrame:
         """Which figures have no half-width although their seeds are enough for one: all seeds scored the same. Those
         of rows that only diverged are left out."""
